@@ -1,0 +1,126 @@
+"""Every setting once: its unit in the name, its default, and the reason for the default.
+
+Values come from keyword arguments, a mapping (Django's ``SSE_BRIDGE``, Flask's config) or the environment
+(``SSE_BRIDGE_URL`` …), in this order. An unknown name is an error that suggests the nearest one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "ENV_PREFIX",
+    "Policy",
+    "Settings",
+]
+
+ENV_PREFIX = "SSE_BRIDGE_"
+
+# names under the prefix that are not settings: the switch with which the test suite forbids skips
+_NOT_SETTINGS = frozenset({"SSE_BRIDGE_REQUIRE_ALL"})
+
+Policy = Literal["catch_up", "drop_oldest", "drop_newest", "block", "disconnect", "latest_only"]
+
+
+class Settings(BaseSettings):
+    """The settings of one bridge; immutable."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    url: str = Field("memory://", description="Where the log lives: memory://, redis://, rediss://, redis+sentinel:// "
+                     "or redis+cluster://; memory needs no server and ends with its process.")  # fmt: skip
+    prefix: str = Field("sse_bridge", pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+                        description="First part of every Redis key and pub/sub channel; no braces, which mark hash tags.")  # fmt: skip
+
+    # the log
+    replay_size: int = Field(1000, ge=1, le=1_000_000, description="Entries kept per channel: minutes of a busy one.")
+    replay_seconds: float = Field(
+        3600, gt=0, description="How long they are kept after the last append: a lunch break."
+    )
+    max_event_bytes: int = Field(65_536, ge=64, le=16_777_216, description="Longest encoded data of one event.")
+    adopt_retention: bool = Field(False, description="Use the retention stored under the prefix instead of refusing to "
+                                  "start when it differs from replay_size and replay_seconds.")  # fmt: skip
+    memory_max_bytes: int = Field(256 * 2**20, ge=2**16, description="Memory backend: bytes over all channels; beyond it "
+                                  "the channels that were quiet the longest lose their logs.")  # fmt: skip
+    memory_max_channels: int = Field(100_000, ge=1, description="Memory backend: channels, likewise.")
+
+    # publishing
+    publish_timeout_seconds: float = Field(5.0, gt=0, description="Deadline of one publish, retries included.")
+    block_timeout_seconds: float = Field(5.0, gt=0, description="Policy block: how long a publisher waits for room.")
+
+    # readers
+    max_channels: int = Field(20, ge=1, le=80, description="Channels per stream; 80 parts still fit an id of 4 kB.")
+    policy: Policy = Field("catch_up", description="What happens to a reader that is more than queue_size behind.")
+    queue_size: int = Field(1000, ge=1, description="How many entries behind the policies other than catch_up allow.")
+    window_bytes: int = Field(1_048_576, ge=4096, description="Recent entries of one channel that a process shares "
+                              "among its readers; older ones are read from the log again.")  # fmt: skip
+    linger_seconds: float = Field(5.0, ge=0, description="How long a subscription outlives its last reader: a reload.")
+    check_seconds: float = Field(10.0, gt=0, description="Channels with readers are compared with the log this often.")
+    link_timeout_seconds: float = Field(10.0, gt=0, description="A broker link silent for so long is lost; half of it "
+                                        "idle sends a PING.")  # fmt: skip
+
+    # streams
+    heartbeat_seconds: float = Field(15.0, gt=0, description="A comment line after so much silence: half of the usual "
+                                     "30–60 s of proxies.")  # fmt: skip
+    max_stream_seconds: float = Field(3600.0, gt=0, description="Streams end after this × random 0.8–1.0 and resume, so "
+                                      "that load and credentials are looked at again.")  # fmt: skip
+    retry_min_ms: int = Field(2000, ge=100, description="Browsers reconnect after a random time from here …")
+    retry_max_ms: int = Field(5000, ge=100, description="… to here, so that a deploy is not followed by a storm.")
+    drain_seconds: float = Field(5.0, ge=0, description="At shutdown the ends of the streams are spread over this.")
+    max_write_bytes: int = Field(65_536, ge=1024, description="At most so much in one write to a reader.")
+    compression: Literal["none", "gzip", "per_connection"] = Field(
+        "none", description="gzip: an event is compressed once for all readers that accept it; per_connection: for each "
+        "anew, which saves more bytes and costs CPU and memory per reader (zstd where installed, gzip, br where installed)."
+    )  # fmt: skip
+    compression_threshold_bytes: int = Field(512, ge=0, description="gzip: shorter writes leave as they are, in the gzip "
+                                             "stream; compressed they would save little.")  # fmt: skip
+    compression_level: int = Field(6, ge=1, le=9, description="zlib's level: 1 is fast, 9 is small.")
+    debug: bool = Field(False, description="Error events carry the exception's text and traceback.")
+
+    @pydantic.model_validator(mode="after")
+    def _retry_order(self) -> Settings:
+        if self.retry_min_ms > self.retry_max_ms:
+            raise ValueError(f"retry_min_ms={self.retry_min_ms} must not exceed retry_max_ms={self.retry_max_ms}")
+        return self
+
+    @classmethod
+    def load(cls, mapping: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Settings:
+        """Settings from keyword arguments over `mapping` over the environment.
+
+        Args:
+            mapping: names in lower or upper case, e.g. Django's ``SSE_BRIDGE = {"URL": …}``.
+
+        Raises:
+            ConfigurationError: an unknown name (with the nearest known one) or a value out of range.
+        """
+        values: dict[str, Any] = {}
+        for source, names in (("the mapping", mapping or {}), ("a keyword argument", kwargs)):
+            for name, value in names.items():
+                values[_known(str(name).lower(), str(name), source)] = value
+        for name in os.environ:
+            if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS:
+                _known(name[len(ENV_PREFIX) :].lower(), name, "the environment")
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()
+            )
+            raise ConfigurationError(f"invalid sse_bridge settings: {problems}") from None
+
+
+def _known(name: str, written: str, source: str) -> str:
+    if name in Settings.model_fields:
+        return name
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(sorted(Settings.model_fields))}"
+    raise ConfigurationError(f"unknown sse_bridge setting {written!r} in {source}; {hint}")

@@ -1,0 +1,388 @@
+"""Events, positions, and the stored record: the words that every other module speaks.
+
+A record keeps its header apart from its data, so that nobody parses data to route, filter or replay it::
+
+    1 <offset> <prev> <check> <ms> <visibility><kind> <type>\\n<data>
+
+``1`` is the version of a stored entry; ``~`` marks an ephemeral one, whose offset and prev are those of the head it
+follows. ``prev`` is the check of the entry before it (``0`` for the first of an epoch), ``ms`` the broker's clock in
+milliseconds, ``visibility`` one letter (u, m, l, i), ``kind`` J for JSON or T for raw text. Data is the rest.
+
+Tokens (epochs, checks) are 8 characters of ``[A-Za-z0-9]``; they name things and prove continuity, they are no secrets.
+Internally they stay bytes, as they came; `Position` shows them as text. Nothing here waits or reads a clock.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any, Final
+
+import pydantic_core
+
+from .errors import EventTooLarge, ForeignRecord, InvalidChannel, InvalidData, InvalidEventType
+
+NAME_RULE: Final = "[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}"
+_NAME = re.compile(NAME_RULE)
+_TOKEN = re.compile(rb"[A-Za-z0-9]{1,16}")
+
+END_TYPE: Final = "stream.end"
+DEFAULT_TYPE: Final = "message"  # the DOM's name of an event without an event: line (HTML standard 9.2.6)
+
+GENESIS: Final = b"0"  # the check before the first entry of an epoch
+
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_TO_ALPHABET: Final = bytes(_ALPHABET[i % 62] for i in range(256))
+
+
+class Visibility(str, enum.Enum):
+    """Who may see an event; streams to browsers carry only the first two unless a trusted filter asks for more."""
+
+    USER_FACING = "user_facing"
+    LIVE_UI_ONLY = "live_ui_only"  # delivered live, never stored
+    MODEL_ONLY = "model_only"
+    INTERNAL_ONLY = "internal_only"
+
+    @property
+    def code(self) -> str:
+        return self.value[0]
+
+
+VISIBILITY_OF_CODE: Final = {v.code: v for v in Visibility}
+
+
+@dataclass(frozen=True)
+class Json:
+    """Data that is already JSON, UTF-8 encoded; it is trusted to be valid and stored as it is."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Text:
+    """Data that is plain text and goes out raw, without JSON quotes; it may hold several lines."""
+
+    text: str
+
+
+def new_token() -> bytes:
+    """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): an epoch candidate or a check."""
+    return secrets.token_bytes(8).translate(_TO_ALPHABET)
+
+
+def new_tokens(count: int) -> list[bytes]:
+    """`count` tokens from one call to the operating system."""
+    text = secrets.token_bytes(8 * count).translate(_TO_ALPHABET)
+    return [text[i : i + 8] for i in range(0, 8 * count, 8)]
+
+
+def check_channel(name: str) -> str:
+    """Returns `name`; raises `InvalidChannel` if it breaks the rule."""
+    if not _follows_rule(name):
+        raise InvalidChannel(f"a channel name must match {NAME_RULE}, got {name!r:.300}")
+    return name
+
+
+def check_type(name: str) -> str:
+    """Returns `name`; raises `InvalidEventType` if it breaks the rule of channel names or is reserved."""
+    if not _follows_rule(name):
+        raise InvalidEventType(f"an event type must match {NAME_RULE}, got {name!r:.300}")
+    if name in ("open", "error") or name.startswith("stream."):
+        raise InvalidEventType(
+            f"event type {name!r} is reserved: 'open' and 'error' would reach EventSource's own handlers and "
+            "'stream.*' are this library's control events; choose another name"
+        )
+    return name
+
+
+def _follows_rule(name: object) -> bool:
+    return isinstance(name, str) and _known_good(name)
+
+
+@lru_cache(maxsize=65536)
+def _known_good(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=65536)
+def channel_key(channel: str) -> bytes:
+    """The short name of a channel inside an id: 8 characters, 40 bits of BLAKE2b."""
+    number = int.from_bytes(hashlib.blake2b(channel.encode(), digest_size=5).digest(), "big")
+    text = bytearray()
+    for _ in range(8):
+        number, digit = divmod(number, 32)
+        text.append(b"abcdefghijklmnopqrstuvwxyz234567"[digit])
+    return bytes(text)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A point in one channel's log; ``str(position)`` is the SSE id on a one-channel stream.
+
+    Attributes:
+        key: the channel's short name inside ids.
+        epoch: names one life of the log.
+        offset: counts 1, 2, 3 … without holes; 0 is before the first entry.
+        check: the nonce of the entry at this offset.
+        ended: True behind a stored end.
+    """
+
+    key: str
+    epoch: str
+    offset: int
+    check: str
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.key}-{self.epoch}-{self.offset}-{self.check}{'-e' if self.ended else ''}"
+
+
+def encode_data(data: Any, max_event_bytes: int) -> tuple[str, bytes]:
+    """The kind (``J`` or ``T``) and the bytes of what a caller published.
+
+    Raises:
+        InvalidData: it has no JSON form, or a lone surrogate.
+        EventTooLarge: it is longer than `max_event_bytes`.
+    """
+    kind = "J"
+    if isinstance(data, Json):
+        encoded = bytes(data.data)
+        if b"\n" in encoded or b"\r" in encoded:
+            # JSON allows line breaks between tokens; as one line it fits every frame without a second look
+            encoded = encoded.replace(b"\r", b" ").replace(b"\n", b" ")
+    elif isinstance(data, Text):
+        kind = "T"
+        try:
+            encoded = data.text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidData(f"text must be valid Unicode, got {data.text!r:.120}: {error}") from None
+    else:
+        try:
+            encoded = pydantic_core.to_json(data, inf_nan_mode="null")
+        except (pydantic_core.PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as error:
+            raise InvalidData(
+                f"data must have a JSON form (str, int, dict, pydantic model, dataclass, datetime …), "
+                f"got {type(data).__name__}: {error}"
+            ) from None
+    if len(encoded) > max_event_bytes:
+        raise EventTooLarge(
+            f"an event holds at most max_event_bytes={max_event_bytes} bytes of encoded data, got {len(encoded)}; "
+            "publish a reference to it, or raise the setting"
+        )
+    return kind, encoded
+
+
+class Entry:
+    """One record in memory, stored or ephemeral; shared by all readers of a process and never changed.
+
+    ``bodies`` holds the rendered bytes by wire format, made by the first reader that needs them.
+    """
+
+    __slots__ = (
+        "bodies",
+        "check",
+        "data",
+        "epoch",
+        "kind",
+        "offset",
+        "prev",
+        "stored",
+        "time_ms",
+        "type",
+        "visibility",
+    )
+
+    def __init__(
+        self,
+        epoch: bytes,
+        offset: int,
+        prev: bytes,
+        check: bytes,
+        time_ms: int,
+        visibility: str,
+        kind: str,
+        type: str,
+        data: bytes,
+        stored: bool = True,
+    ) -> None:
+        self.epoch = epoch
+        self.offset = offset
+        self.prev = prev
+        self.check = check
+        self.time_ms = time_ms
+        self.visibility = visibility
+        self.kind = kind
+        self.type = type
+        self.data = data
+        self.stored = stored
+        self.bodies: dict[str, bytes] = {}
+
+    @property
+    def is_end(self) -> bool:
+        return self.type == END_TYPE
+
+    @property
+    def size(self) -> int:
+        """Roughly the bytes it holds in memory: data plus the object, its header and one rendered form."""
+        return 2 * len(self.data) + 400
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.epoch.decode()}:{self.offset} {self.type} {len(self.data)} bytes>"
+
+
+def record_head(visibility: Visibility, kind: str, type: str) -> bytes:
+    """The part of a record's header that the publisher knows: ``uJ order.paid``."""
+    return f"{visibility.code}{kind} {type}".encode("ascii")
+
+
+def encode_record(
+    offset: int, prev: bytes, check: bytes, time_ms: int, head: bytes, data: bytes, stored: bool
+) -> bytes:
+    """The bytes of one record; the append script makes the same ones on the broker."""
+    return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
+
+
+@lru_cache(maxsize=4096)
+def _known_type(name: bytes) -> str:
+    text = name.decode("ascii")
+    if not _NAME.fullmatch(text):
+        raise ValueError("the type breaks the rule")
+    return text
+
+
+def decode_record(epoch: bytes, record: bytes) -> Entry:
+    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write."""
+    head, newline, data = record.partition(b"\n")
+    try:
+        version, offset, prev, check, time_ms, marks, type_ = head.split(b" ")
+        if not newline or version not in (b"1", b"~") or len(marks) != 2:
+            raise ValueError("unknown version or header")
+        marks_text = marks.decode("ascii")
+        if marks_text[0] not in VISIBILITY_OF_CODE or marks_text[1] not in "JT":
+            raise ValueError("unknown visibility or kind")
+        if not (_TOKEN.fullmatch(prev) and _TOKEN.fullmatch(check) and _TOKEN.fullmatch(epoch)):
+            raise ValueError("a token is malformed")
+        type_name = _known_type(type_)
+        return Entry(
+            epoch, int(offset), prev, check, int(time_ms), marks_text[0], marks_text[1], type_name, data,
+            version == b"1",
+        )  # fmt: skip
+    except ValueError as error:
+        raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
+
+
+class Announcement:
+    """What a live message says of a channel: the epoch and the entries, or only how far the log has come.
+
+    Attributes:
+        epoch: the epoch of the log after the append.
+        top: the highest offset after the append.
+        entries: the new entries in order; empty when they were too large to travel (read the log then).
+    """
+
+    __slots__ = ("entries", "epoch", "top")
+
+    def __init__(self, epoch: bytes, top: int, entries: list[Entry]) -> None:
+        self.epoch = epoch
+        self.top = top
+        self.entries = entries
+
+
+def decode_announcement(payload: bytes) -> Announcement:
+    """Reads ``<epoch> <top> <length> <length> …\\n<record><record>…``; raises `ForeignRecord`."""
+    head, newline, rest = payload.partition(b"\n")
+    fields = head.split(b" ")
+    if not newline or len(fields) < 2:
+        raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}")
+    epoch = fields[0]
+    try:
+        top = int(fields[1])
+        if len(fields) == 3:  # the common case, one event
+            return Announcement(epoch, top, [decode_record(epoch, rest)])
+        entries = []
+        start = 0
+        for length in fields[2:]:
+            end = start + int(length)
+            entries.append(decode_record(epoch, rest[start:end]))
+            start = end
+    except ValueError as error:
+        raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}: {error}") from None
+    return Announcement(epoch, top, entries)
+
+
+class Event:
+    """What iterators yield: one entry of a channel, or a control event (``stream.gap``, ``stream.end``).
+
+    Attributes:
+        channel: the channel's name.
+        type: the event's type as in the DOM; ``message`` when none was given.
+        position: where it stands in its channel's log; None for an ephemeral event.
+        id: what the SSE ``id:`` line says (resume here); None for an ephemeral event.
+        visibility: who may see it.
+        published_at: the broker's clock when it was appended, in UTC.
+        data: decoded on first use: the JSON value, or str for `Text`.
+    """
+
+    __slots__ = ("_data", "_decoded", "_kind", "channel", "id", "position", "published_at_ms", "type", "visibility")
+
+    def __init__(
+        self,
+        channel: str,
+        data: Any = None,
+        *,
+        type: str = DEFAULT_TYPE,
+        visibility: Visibility = Visibility.USER_FACING,
+    ) -> None:
+        self.channel = channel
+        self.type = type
+        self.visibility = Visibility(visibility)
+        self.position: Position | None = None
+        self.id: str | None = None
+        self.published_at_ms: int | None = None
+        self._data = data
+        self._kind = ""
+        self._decoded = True
+
+    @classmethod
+    def of(cls, channel: str, entry: Entry, position: Position | None, id: str | None) -> Event:
+        event = cls.__new__(cls)
+        event.channel = channel
+        event.type = entry.type
+        event.visibility = VISIBILITY_OF_CODE[entry.visibility]
+        event.position = position
+        event.id = id
+        event.published_at_ms = entry.time_ms
+        event._data = entry.data
+        event._kind = entry.kind
+        event._decoded = False
+        return event
+
+    @property
+    def data(self) -> Any:
+        if not self._decoded:
+            raw: bytes = self._data
+            self._data = json.loads(raw) if self._kind == "J" else raw.decode("utf-8", "replace")
+            self._decoded = True
+        return self._data
+
+    def _payload(self) -> Any:
+        """What to publish for this event: the data as given, or as it came."""
+        if self._decoded or not self._kind:
+            return Text(self._data) if self._kind == "T" else self._data
+        raw: bytes = self._data
+        return Json(raw) if self._kind == "J" else Text(raw.decode("utf-8", "replace"))
+
+    @property
+    def published_at(self) -> datetime | None:
+        if self.published_at_ms is None:
+            return None
+        return datetime.fromtimestamp(self.published_at_ms / 1000, timezone.utc)
+
+    def __repr__(self) -> str:
+        return f"Event({self.channel!r}, {self.data!r:.120}, type={self.type!r}, id={self.id!r})"

@@ -1,0 +1,202 @@
+"""The contract of a wire format: entries in, bytes out, nothing else.
+
+A format is a stateless object that all readers of a process share. Nothing here waits, reads a clock, or remembers.
+The rules that every format keeps:
+
+- ``wire`` is the only place that writes a frame, and `line_value` and `check_id` are the only way for a value that is
+  not data into one. They reject what could break out of its line; they never strip, since a stripped attack is one
+  that nobody hears of.
+- A call returns whole frames. A heartbeat and a comment are lines that belong to the frame after them.
+- The body of an entry is made once per format and shared by every reader; adding the id is one concatenation.
+- Control events are called ``stream.*``; `check_type` keeps those names, ``open`` and ``error`` from applications.
+
+A frame's parts, by whatever means the format has: type, data, id (resume here), retry_ms (wait before reconnecting).
+The control events and their data:
+
+    stream.open       {}                                  first frame; id = where this stream starts
+    stream.gap        {"channel", "reason", "missed"}     continuity could not be proven; id = behind the gap
+    stream.position   {}                                  filtered entries moved the position; id = the new one
+    stream.end        {"channel", "reason"}               the channel's end; id = behind it
+    stream.error      {"message"} or {"message", "detail"}  the source failed; the stream ends
+    stream.close      {"reason"}                          the server ends this connection; reconnect after retry_ms
+    stream.heartbeat  (WebSocket only)                    nothing happened for a while
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import pydantic_core
+
+from ..errors import InvalidInput
+from ..events import END_TYPE, Entry
+
+# What our own ids are made of (docs/architecture.md): safe in a header, in an SSE line and between JSON quotes.
+_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+
+
+class Format(ABC):
+    """How entries look on one kind of connection.
+
+    Attributes:
+        name: how the format is asked for, and its key in ``Entry.bodies``.
+        content_type: the response header's value.
+        media_types: what in an Accept header asks for it, in lower case, the preferred one first.
+        joins: frames may be concatenated into one write; False where each is a message of its own.
+        tells: control events reach the client. Where they do not (text), a failed source should cut the connection,
+            and a stream of channels cannot tell its gaps.
+        finite: only for sources that end; see `prefix`.
+        prefix, separator, suffix: bytes before the first frame, between two frames, and after the last; empty except
+            in a JSON array. Heartbeats stand anywhere and take no separator.
+    """
+
+    name: ClassVar[str]
+    content_type: ClassVar[str]
+    media_types: ClassVar[tuple[str, ...]]
+    joins: ClassVar[bool] = True
+    tells: ClassVar[bool] = True
+    finite: ClassVar[bool] = False
+    prefix: ClassVar[bytes] = b""
+    separator: ClassVar[bytes] = b""
+    suffix: ClassVar[bytes] = b""
+
+    @abstractmethod
+    def body(self, channel: str, entry: Entry) -> bytes:
+        """Everything of an entry's frame but the id: what ``Entry.bodies`` caches."""
+
+    @abstractmethod
+    def with_id(self, body: bytes, id: bytes) -> bytes:
+        """The whole frame of a stored entry; a client that saw it resumes at `id`."""
+
+    @abstractmethod
+    def without_id(self, body: bytes) -> bytes:
+        """The whole frame of an ephemeral entry: it moves no position."""
+
+    @abstractmethod
+    def render(self, event_type: str | None, data: bytes, kind: str, id: str | None = None) -> bytes:
+        """The whole frame of an application's own event, which is in no log.
+
+        Args:
+            event_type: its type; None for a plain item, which NDJSON and JSON arrays write without an envelope.
+            data: its encoded data, and
+            kind: ``J`` or ``T``, both from `encode_data`.
+            id: the application's own id, any text on one line.
+
+        Raises:
+            InvalidEventType: the type breaks the rule or is reserved.
+            InvalidInput: the id holds CR, LF, NUL or a lone surrogate.
+        """
+
+    @abstractmethod
+    def control(
+        self,
+        event_type: str,
+        data: Mapping[str, Any],
+        *,
+        channel: str | None = None,
+        id: bytes | None = None,
+        retry_ms: int | None = None,
+    ) -> bytes:
+        """The whole frame of a control event; empty where the format carries none."""
+
+    @abstractmethod
+    def heartbeat(self) -> bytes:
+        """What shows that the connection lives, and that no client takes for an event; may be empty."""
+
+    @abstractmethod
+    def comment(self, text: str) -> bytes:
+        """One line that clients ignore, to go out directly before a frame; empty where the format has none."""
+
+    def open(self, id: bytes, retry_ms: int) -> bytes:
+        """The first frame: a client can resume from `id` before it saw an event."""
+        return self.control("stream.open", {}, id=id, retry_ms=retry_ms)
+
+    def gap(self, channel: str, reason: str, missed: int | None, id: bytes) -> bytes:
+        """Continuity is broken; `id` is the position behind the gap, so telling and committing are one frame."""
+        data = {"channel": channel, "reason": reason, "missed": missed}
+        return self.control("stream.gap", data, channel=channel, id=id)
+
+    def position(self, id: bytes) -> bytes:
+        """Entries that a filter hides moved the position."""
+        return self.control("stream.position", {}, id=id)
+
+    def end(self, channel: str, reason: str | None, id: bytes) -> bytes:
+        """The end of a channel whose stored end is gone; the same shape as the stored one."""
+        return self.control(END_TYPE, {"channel": channel, "reason": reason}, channel=channel, id=id)
+
+    def error(self, message: str, detail: Mapping[str, Any] | None = None) -> bytes:
+        """The source failed; `detail` only for eyes that may see it. Accepts any text: it often is an exception's."""
+        data: dict[str, Any] = {"message": message}
+        if detail is not None:
+            data["detail"] = detail
+        return self.control("stream.error", data)
+
+    def retry(self, retry_ms: int, reason: str | None = None) -> bytes:
+        """The last frame of a connection that the server ends: drained, too old, or refused for now.
+
+        It is an event of its own, ``stream.close``, because httpx-sse and the OpenAI decoder make an empty event of a
+        frame that holds only ``retry:``. It carries no id: the client keeps the last one.
+        """
+        return self.control("stream.close", {"reason": reason}, retry_ms=retry_ms)
+
+
+def line_value(what: str, value: str) -> bytes:
+    """`value` in UTF-8 if it can stand on one line of any format.
+
+    Raises:
+        InvalidInput: it holds CR, LF or NUL (HTML standard 9.2.6: the first two end a line, the third voids an id),
+            or a lone surrogate, which UTF-8 cannot carry.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be a str, got {value!r:.120}")
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise InvalidInput(f"{what} must be one line without CR, LF and NUL, got {value!r:.120}")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} must be valid Unicode without lone surrogates, got {value!r:.120}") from None
+
+
+def check_id(id: bytes) -> bytes:
+    """Returns `id` if it has the form of our own ids; raises `InvalidInput` if not, or if it is empty.
+
+    One C call for the good case: it runs for every frame of a stored entry.
+    """
+    if not id or id.translate(None, _ID_BYTES):
+        raise InvalidInput(f"an id of this library consists of [A-Za-z0-9_.-], got {id!r:.120}")
+    return id
+
+
+def check_retry(retry_ms: int) -> int:
+    """Returns `retry_ms`; raises `InvalidInput` for what is no positive int: 0 is a hot loop in Chromium."""
+    if type(retry_ms) is not int or retry_ms < 1:
+        raise InvalidInput(f"retry_ms must be an int of at least 1, got {retry_ms!r}")
+    return retry_ms
+
+
+def encode_json(value: Any) -> bytes:
+    """`value` as JSON on one line, whatever it is: an error's own data must not fail the error."""
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null", serialize_unknown=True)
+    except (ValueError, RecursionError):  # a lone surrogate in an exception's message, a cycle, a broken serializer
+        return json.dumps(_plain(value)).encode("ascii")
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    if depth and isinstance(value, Mapping):
+        return {_plain_text(key): _plain(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1) for item in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return _plain_text(value)
+
+
+def _plain_text(value: Any) -> str:
+    # reprlib bounds the depth and survives a __repr__ that raises
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    return text.encode("utf-8", "replace").decode()

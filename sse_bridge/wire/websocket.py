@@ -1,0 +1,29 @@
+"""WebSocket: one JSON envelope per text message.
+
+Browsers show no ping frames to a page, so a heartbeat is a message that a client can watch for; the library's own
+clients answer none. Servers decode the bytes as UTF-8 for the text message; they are always valid.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import override
+
+from .envelope import EnvelopeFormat
+
+
+class WebSocket(EnvelopeFormat):
+    """JSON text messages."""
+
+    name: ClassVar[str] = "websocket"
+    content_type: ClassVar[str] = "application/json"  # of one message; there is no response to carry it
+    media_types: ClassVar[tuple[str, ...]] = ()
+    joins: ClassVar[bool] = False
+
+    @override
+    def heartbeat(self) -> bytes:
+        return b'{"type":"stream.heartbeat"}'
+
+
+WEBSOCKET_FORMAT = WebSocket()

@@ -1,0 +1,1 @@
+"""The tests of sse_bridge; the folders mirror the tree they test."""

@@ -1,0 +1,1 @@
+"""Tests of sse_bridge.wire."""
