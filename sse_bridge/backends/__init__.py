@@ -1,0 +1,1 @@
+"""Where the log lives: memory (embedded) and redis; base.py is the contract."""

@@ -1,0 +1,400 @@
+"""The embedded backend: logs in this process's memory. No server, and the logs end with the process.
+
+One lock guards all logs and is held for microseconds only. Live messages go to each upstream's queue under that lock,
+which gives them the log's order, and are handed on outside of it: to the event loop by one thread-safe call for many,
+or on the publisher's own thread for readers on threads. A queue that grows too long, for the loop is busy, is dropped:
+its channels are confirmed again, and read from their logs.
+
+Bounded per channel (`replay_size`, `replay_seconds`) and over all channels (`memory_max_bytes`,
+`memory_max_channels`): what was quiet the longest loses its log first. After fork the child begins with empty logs of
+new epochs, since parent and child would otherwise give the same offsets to different events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ..config import Settings
+from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
+from ..events import GENESIS, Announcement, Entry, new_token
+from ..follow.page import Page, ReadRequest
+from .base import Append, Appended, Sink
+
+PENDING_BYTES: Final = 16 * 2**20  # that one upstream's queue holds, roughly: more than a few windows could keep
+
+_IDEMPOTENCY_SECONDS: Final = 300.0
+
+
+class _Log:
+    """One channel: its meta, its list, and who is subscribed."""
+
+    __slots__ = ("check", "closed", "entries", "epoch", "holds", "keys", "size", "top", "touched", "upstreams")
+
+    def __init__(self, epoch: bytes, now: float) -> None:
+        self.epoch = epoch
+        self.top = 0
+        self.check = GENESIS
+        self.closed = False
+        self.entries: deque[Entry] = deque()
+        self.size = 0
+        self.touched = now
+        self.keys: OrderedDict[str, tuple[float, int, bytes]] = OrderedDict()
+        self.upstreams: set[_MemoryUpstream] = set()
+        self.holds: set[Hold] = set()
+
+    def drop_entries(self) -> int:
+        freed, self.size = self.size, 0
+        self.entries.clear()
+        return freed
+
+
+class Hold:
+    """Policy ``block``: a reader's promise to publishers that it is `capacity` entries behind at most.
+
+    Attributes:
+        offset: how far the reader has come; publishers wait while the log is `capacity` entries ahead.
+    """
+
+    __slots__ = ("_backend", "_log", "capacity", "offset")
+
+    def __init__(self, backend: MemoryBackend, log: _Log, capacity: int) -> None:
+        self._backend = backend
+        self._log = log
+        self.capacity = capacity
+        self.offset = log.top
+
+    def advance(self, offset: int) -> None:
+        if offset != self.offset:
+            self.offset = offset
+            self._backend._room_made()
+
+    def release(self) -> None:
+        with self._backend._lock:  # a publisher may be looking at all of them
+            self._log.holds.discard(self)
+        self._backend._room_made()
+
+
+class MemoryBackend:
+    """See the module. Safe for any number of threads, loops and greenlets.
+
+    Args:
+        wall: seconds since 1970, for the time of entries.
+        monotonic: seconds for expiry; both are arguments so that tests need not wait.
+    """
+
+    name = "memory"
+    can_block = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._wall = wall
+        self._monotonic = monotonic
+        self._meta_seconds = max(86_400.0, 10 * settings.replay_seconds)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
+        self._size = 0
+        self._room = threading.Condition(self._lock)
+        self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    # both colours
+
+    def append(self, batch: Append) -> Appended:
+        self._check_pid()
+        deadline = self._monotonic() + self._settings.block_timeout_seconds
+        with self._lock:
+            while self._must_wait(batch):
+                remaining = deadline - self._monotonic()
+                if remaining <= 0:
+                    raise self._blocked(batch)
+                self._room.wait(remaining)
+            appended, upstreams = self._append(batch)
+        for upstream in upstreams:
+            upstream.hand_on()
+        return appended
+
+    def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
+        outcomes: list[Appended | SSEBridgeError] = []
+        for batch in batches:
+            try:
+                outcomes.append(self.append(batch))
+            except SSEBridgeError as error:
+                outcomes.append(error)
+        return outcomes
+
+    async def aappend(self, batch: Append) -> Appended:
+        self._check_pid()
+        deadline = self._monotonic() + self._settings.block_timeout_seconds
+        loop = asyncio.get_running_loop()
+        while True:
+            with self._lock:
+                if self._must_wait(batch):
+                    remaining = deadline - self._monotonic()
+                    if remaining <= 0:
+                        raise self._blocked(batch)
+                    room: asyncio.Future[None] = loop.create_future()
+                    self._room_waiters.append((loop, room))
+                    outcome = None
+                else:
+                    outcome = self._append(batch)
+            if outcome is not None:
+                for upstream in outcome[1]:
+                    upstream.hand_on()
+                return outcome[0]
+            await asyncio.wait([room], timeout=remaining)
+
+    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
+        self._check_pid()
+        with self._lock:
+            return [self._read(request) for request in requests]
+
+    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
+        return self.read(requests)
+
+    def upstream(self, sink: Sink) -> _MemoryUpstream:
+        self._check_pid()
+        return _MemoryUpstream(self, sink, None)
+
+    def aupstream(self, sink: Sink) -> _MemoryUpstream:
+        self._check_pid()
+        return _MemoryUpstream(self, sink, asyncio.get_running_loop())
+
+    def close(self) -> None:
+        self._begin()
+
+    async def aclose(self) -> None:
+        self._begin()
+
+    def hold(self, channel: str, capacity: int) -> Hold:
+        """Makes publishers to `channel` wait while this reader is `capacity` entries behind."""
+        with self._lock:
+            log = self._log(channel)
+            hold = Hold(self, log, capacity)
+            log.holds.add(hold)
+        return hold
+
+    # under the lock
+
+    def _append(self, batch: Append) -> tuple[Appended, list[_MemoryUpstream]]:
+        now = self._monotonic()
+        log = self._log(batch.channel, batch.epoch_candidate)
+        if batch.idempotency_key is not None:
+            known = log.keys.get(batch.idempotency_key)
+            if known is not None and now - known[0] < _IDEMPOTENCY_SECONDS:
+                return Appended(log.epoch, known[1], known[2], recognised=True), []
+        if log.closed:
+            raise ChannelClosed(f"channel {batch.channel!r} is closed at offset {log.top}; nothing can be appended")
+        time_ms = int(self._wall() * 1000)
+        added = []
+        offset, prev = log.top, log.check
+        for new in batch.entries:
+            marks, _, type_ = new.head.decode("ascii").partition(" ")
+            if batch.ephemeral:
+                entry = Entry(log.epoch, offset, prev, new.check, time_ms, marks[0], marks[1], type_, new.data, False)
+            else:
+                offset += 1
+                entry = Entry(log.epoch, offset, prev, new.check, time_ms, marks[0], marks[1], type_, new.data)
+                prev = new.check
+            added.append(entry)
+        if not batch.ephemeral:
+            self._store(log, added, now)
+            log.closed = batch.close
+            self._logs.move_to_end(batch.channel)
+            if batch.idempotency_key is not None:
+                self._remember_key(log, batch.idempotency_key, now)
+            self._make_room(batch.channel, now)
+        announcement = Announcement(log.epoch, log.top, added)
+        size = sum(entry.size for entry in added)
+        for upstream in log.upstreams:
+            upstream.put(batch.channel, announcement, size)
+        return Appended(log.epoch, log.top, log.check), list(log.upstreams)
+
+    def _store(self, log: _Log, added: list[Entry], now: float) -> None:
+        log.entries.extend(added)
+        grown = sum(entry.size for entry in added)
+        while len(log.entries) > self._settings.replay_size:
+            grown -= log.entries.popleft().size
+        log.size += grown
+        self._size += grown
+        log.top, log.check, log.touched = added[-1].offset, added[-1].check, now
+
+    def _remember_key(self, log: _Log, key: str, now: float) -> None:
+        while log.keys and now - next(iter(log.keys.values()))[0] >= _IDEMPOTENCY_SECONDS:
+            log.keys.popitem(last=False)
+        log.keys[key] = (now, log.top, log.check)
+
+    def _make_room(self, busy: str, now: float) -> None:
+        """Drops expired logs, and the quietest ones while a bound over all channels is exceeded."""
+        for channel in list(self._quietest()):
+            log = self._logs[channel]
+            idle = now - log.touched
+            if idle >= self._settings.replay_seconds and log.entries:
+                self._size -= log.drop_entries()
+            over = len(self._logs) > self._settings.memory_max_channels
+            if (idle >= self._meta_seconds or over) and channel != busy and not log.upstreams and not log.holds:
+                self._size -= log.drop_entries()
+                del self._logs[channel]
+            elif self._size > self._settings.memory_max_bytes and channel != busy:
+                self._size -= log.drop_entries()
+        while self._size > self._settings.memory_max_bytes and len(self._logs[busy].entries) > 1:
+            oldest = self._logs[busy].entries.popleft()
+            self._logs[busy].size -= oldest.size
+            self._size -= oldest.size
+
+    def _quietest(self) -> list[str]:
+        """Enough channels from the quiet end: four in the common case, all of them when a bound is exceeded."""
+        over = self._size > self._settings.memory_max_bytes or len(self._logs) > self._settings.memory_max_channels
+        names = iter(self._logs)
+        return list(names) if over else [name for name, _ in zip(names, range(4), strict=False)]
+
+    def _read(self, request: ReadRequest) -> Page:
+        log = self._log(request.channel)
+        if log.entries and self._monotonic() - log.touched >= self._settings.replay_seconds:
+            self._size -= log.drop_entries()
+        first = log.entries[0].offset if log.entries else log.top + 1
+        if request.limit == 0:
+            return Page(log.epoch, log.top, log.check, log.closed, first, log.top + 1, [], False)
+        wanted = request.offset + 1
+        if request.offset < 0:
+            wanted = log.top + request.offset + 1
+        elif request.epoch is not None and request.epoch != log.epoch:
+            wanted = 1
+        start = max(first, wanted)
+        found: list[Entry] = []
+        size = 0
+        index = start - first
+        while index < len(log.entries) and len(found) < request.limit and (size < request.max_bytes or not found):
+            entry = log.entries[index]
+            found.append(entry)
+            size += len(entry.data)
+            index += 1
+        more = index < len(log.entries)
+        return Page(log.epoch, log.top, log.check, log.closed, first, start, found, more)
+
+    def _log(self, channel: str, epoch_candidate: bytes | None = None) -> _Log:
+        log = self._logs.get(channel)
+        if log is None:
+            log = self._logs[channel] = _Log(epoch_candidate or new_token(), self._monotonic())
+        return log
+
+    def _must_wait(self, batch: Append) -> bool:
+        if batch.ephemeral or batch.channel not in self._logs:
+            return False
+        log = self._logs[batch.channel]
+        return not log.closed and any(log.top - hold.offset >= hold.capacity for hold in log.holds)
+
+    def _blocked(self, batch: Append) -> PublishBlocked:
+        return PublishBlocked(
+            f"a reader of {batch.channel!r} with policy 'block' made no room within block_timeout_seconds="
+            f"{self._settings.block_timeout_seconds}; nothing was published"
+        )
+
+    def _room_made(self) -> None:
+        with self._lock:
+            self._room.notify_all()
+            waiters, self._room_waiters = self._room_waiters, []
+        for loop, room in waiters:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_release, room)
+
+    def _check_pid(self) -> None:
+        if self._pid != os.getpid():
+            self._begin()
+
+
+class _MemoryUpstream:
+    """A queue of live messages that its sink gets in order, from one thread at a time."""
+
+    def __init__(self, backend: MemoryBackend, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.queue: deque[tuple[str, Announcement | None, int]] = deque()
+        self._channels: set[str] = set()
+        self._bytes_put = 0  # by publishers, under the backend's lock
+        self._bytes_taken = 0  # by whoever hands on
+        self._backend = backend
+        self._sink = sink
+        self._loop = loop
+        self._handing_on = threading.Lock()
+        self._scheduled = False
+        self._closed = False
+
+    def subscribe(self, channels: Sequence[str]) -> None:
+        with self._backend._lock:
+            for channel in channels:
+                self._backend._log(channel).upstreams.add(self)
+                self._channels.add(channel)
+                self.queue.append((channel, None, 0))
+        self.hand_on()
+
+    def unsubscribe(self, channels: Sequence[str]) -> None:
+        with self._backend._lock:
+            for channel in channels:
+                self._channels.discard(channel)
+                if channel in self._backend._logs:
+                    self._backend._logs[channel].upstreams.discard(self)
+
+    def close(self) -> None:
+        self._closed = True
+        with self._backend._lock:
+            for log in self._backend._logs.values():
+                log.upstreams.discard(self)
+
+    def put(self, channel: str, announcement: Announcement, size: int) -> None:
+        """Queues a live message; under the backend's lock."""
+        if self._bytes_put - self._bytes_taken > PENDING_BYTES:
+            self.queue.clear()
+            self._bytes_put = self._bytes_taken
+            self.queue.extend((name, None, 0) for name in self._channels)
+        self._bytes_put += size
+        self.queue.append((channel, announcement, size))
+
+    def hand_on(self) -> None:
+        """Lets the sink have what is queued; any number of threads may call it."""
+        if self._loop is None:
+            self._drain()
+        elif self._loop.is_closed():  # perhaps before it came to what was scheduled
+            self.close()
+        elif not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                self.close()
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        while self.queue and self._handing_on.acquire(blocking=False):  # whoever holds it takes our items too
+            try:
+                while not self._closed:
+                    try:
+                        channel, announcement, size = self.queue.popleft()
+                    except IndexError:
+                        break
+                    self._bytes_taken += size
+                    if announcement is None:
+                        self._sink.confirmed(channel)
+                    else:
+                        self._sink.announced(channel, announcement)
+                self._sink.flush()
+            finally:
+                self._handing_on.release()
+            if self._closed:
+                return
+
+
+def _release(room: asyncio.Future[None]) -> None:
+    if not room.done():
+        room.set_result(None)

@@ -1,0 +1,50 @@
+"""Names of keys and pub/sub channels; no I/O.
+
+::
+
+    {prefix}:retention                      hash   record version, replay_size, replay_seconds; one per prefix
+    {prefix}:{<channel>}:m                  string the channel's meta, packed (append.lua says how)
+    {prefix}:{<channel>}:l                  list   its records, oldest first
+    {prefix}:{<channel>}:k:<hash>           string the first position under an idempotency key
+    {prefix}:<database>:{<channel>}         pub/sub channel
+
+The braces around the channel are literal: they are the hash tag that puts a channel's keys, and its sharded pub/sub
+channel, into one slot of a cluster. Neither a prefix nor a channel can hold a brace, so no two names meet. Pub/sub
+ignores the database number, so the name has to carry it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+# No channel of a caller can have this name: names start with a letter or a digit.
+PROBE = ".probe"
+
+
+class Keys:
+    """The names under one prefix and database."""
+
+    def __init__(self, prefix: str, database: int) -> None:
+        self._key_start = f"{prefix}:{{".encode()
+        self._announce_start = f"{prefix}:{database}:{{".encode()
+        self.retention = f"{prefix}:retention".encode()
+        self.of = lru_cache(maxsize=65536)(self._of)
+
+    def _of(self, channel: str) -> tuple[bytes, bytes, bytes]:
+        """The meta, the list and the pub/sub channel."""
+        name = channel.encode()
+        key = self._key_start + name
+        return key + b"}:m", key + b"}:l", self._announce_start + name + b"}"
+
+    def idempotency(self, channel: str, key: str) -> bytes:
+        """Any text is fine as an idempotency key: only its hash (128 bits) is stored."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return self._key_start + channel.encode() + b"}:k:" + digest.encode()
+
+    def channel_of(self, announced_on: bytes) -> str | None:
+        """The channel whose pub/sub channel this is; None for another prefix or database."""
+        start = self._announce_start
+        if not announced_on.startswith(start) or not announced_on.endswith(b"}"):
+            return None
+        return announced_on[len(start) : -1].decode("utf-8", "replace")

@@ -1,0 +1,8 @@
+"""One upstream subscription per process (per event loop), shared by all its readers.
+
+switchboard  decides what is due; no I/O
+alarms       who must be woken when: one timer for all heartbeats and lifetimes
+loop         the driver for asyncio
+threads      the driver for threads and greenlets
+wakers       how a waiting thread or greenlet is woken
+"""

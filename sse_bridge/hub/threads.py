@@ -1,0 +1,338 @@
+"""The hub on threads and greenlets: one per bridge and process. No asyncio anywhere.
+
+One lock guards the board; it is held for decisions only, never while something waits. Two daemon threads (greenlets
+where threading is patched) serve any number of readers: the upstream's, which brings live messages, and the *keeper*,
+which reads the log when that is due and ticks once a second for alarms, lingering channels and position checks.
+Readers wait on their own waker. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
+
+A forked child has neither of the threads, and perhaps a lock that nobody will release: readers that it inherited are
+over there, and closing one touches nothing. The bridge makes a new hub in the child.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from ..backends.base import SyncBackend, Upstream
+from ..config import Settings
+from ..errors import BridgeClosed, SSEBridgeError
+from ..events import Announcement
+from ..follow.feed import Feed
+from ..follow.follower import Batch, Follower
+from ..follow.page import ReadRequest
+from ..follow.wish import Wish
+from .alarms import Alarms
+from .holds import Holds
+from .switchboard import Switchboard, log_lag
+from .wakers import new_waker
+
+TICK_SECONDS: Final = 1.0
+
+logger = logging.getLogger("sse_bridge.hub")
+
+_forks = 0  # between the first interpreter and this process; a pull may look at it, getpid is a system call
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class ThreadReader:
+    """One follower on this hub; one thread pulls at a time, any thread may close.
+
+    Attributes:
+        closed: set by the hub or by `close`; a waiting `wait` returns at once.
+    """
+
+    def __init__(self, hub: ThreadHub, follower: Follower, holds: Holds) -> None:
+        self.follower = follower
+        self.holds = holds
+        self.closed = False
+        self._hub = hub
+        self._waker = new_waker()
+
+    def pull(self, max_bytes: int) -> Batch | None:
+        """What is there now; None: wait.
+
+        Raises:
+            SlowReader: the policy is to disconnect.
+            BridgeClosed: this is a forked child; the reader is its parent's.
+        """
+        hub = self._hub
+        hub.check_process()
+        with hub.lock:
+            batch = hub.board.pull(self.follower, max_bytes)
+            idle = hub.idle
+        if not idle:
+            hub.work()
+        log_lag(self.follower)
+        self.holds.advance(self.follower)
+        return batch
+
+    def ready(self) -> bool:
+        """Every channel is subscribed and read."""
+        self._hub.check_process()
+        with self._hub.lock:
+            ready = self._hub.board.ready(self.follower)
+        if not ready:
+            self._hub.work()
+        return ready
+
+    def wake(self) -> None:
+        self._waker.wake()
+
+    def wait(self, until: float | None = None, *, exactly: bool = False) -> None:
+        """Waits for a wake, or until `until` (`time.monotonic`).
+
+        Args:
+            until: when to return at the latest.
+            exactly: with a timer of its own; else up to a tick late, which costs no timer.
+        """
+        if self.closed:
+            return
+        if until is None:
+            self._waker.wait()
+        elif exactly:
+            self._waker.wait(until - time.monotonic())
+        else:
+            self._arm(until)
+            self._waker.wait()
+
+    def alarm(self, when: float) -> None:
+        """Wakes it now and at `when`: something that it looks at has changed."""
+        self._arm(when)
+        self.wake()
+
+    def close(self) -> None:
+        """Gives everything back; idempotent, from any thread."""
+        if not self.closed:
+            self.closed = True
+            if self._hub.inherited:
+                return
+            self.holds.release()
+            self._hub.leave(self)
+            self.wake()
+
+    def abandon(self) -> None:
+        """For finalizers, which run anywhere, under the hub's own lock too: lets the keeper close it."""
+        if not self.closed and not self._hub.inherited:
+            self._hub.abandoned.append(self)
+            self._hub.work()
+
+    def _arm(self, when: float) -> None:
+        with self._hub.lock:
+            if not self.closed:
+                self._hub.alarms.arm(self, when)
+
+
+class ThreadHub:
+    """See the module.
+
+    Attributes:
+        lock: guards the board, the alarms and `closed`.
+        closed: no reader may enter any more.
+        abandoned: readers whose owner forgot to close them.
+    """
+
+    def __init__(self, backend: SyncBackend, settings: Settings) -> None:
+        self.lock = threading.Lock()
+        self.board = Switchboard(settings)
+        self.alarms: Alarms[ThreadReader] = Alarms()
+        self.closed = False
+        self.abandoned: deque[ThreadReader] = deque()
+        self._pid = os.getpid()
+        self._forks = _forks
+        self._backend = backend
+        self._upstream: Upstream | None = None
+        self._upstream_lock = threading.Lock()  # (un)subscribe calls leave in the order of the board's decisions
+        self._keeper: threading.Thread | None = None
+        self._keeper_waker = new_waker()
+
+    def enter(self, wish: Wish) -> ThreadReader:
+        """A new reader.
+
+        Raises:
+            BridgeClosed: the hub was closed meanwhile.
+        """
+        holds = Holds(self._backend, wish)
+        reader: ThreadReader | None = None
+        try:
+            with self.lock:
+                if self.closed:
+                    raise BridgeClosed("this bridge was closed; make another one")
+                if self._keeper is None:
+                    keeper = threading.Thread(target=self._keep, name="sse_bridge-keeper", daemon=True)
+                    keeper.start()
+                    self._keeper = keeper
+                reader = ThreadReader(self, self.board.follower(wish), holds)
+                self.board.join(reader)
+            self._subscribe()
+        except BaseException:
+            holds.release()
+            if reader is not None:
+                reader.close()
+            raise
+        self.work()
+        return reader
+
+    def readers(self) -> int:
+        """How many readers are on this hub."""
+        with self.lock:
+            return len(self.board.readers())
+
+    def leave(self, reader: ThreadReader) -> None:
+        with self.lock:
+            self.board.leave(reader, time.monotonic())
+            self.alarms.disarm(reader)
+
+    def work(self) -> None:
+        """Lets the keeper do what is due."""
+        self._keeper_waker.wake()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be read; ask under the lock."""
+        return self.board.next_read_at() is None
+
+    @property
+    def inherited(self) -> bool:
+        """This is a forked child of the process that made the hub."""
+        return self._forks != _forks
+
+    def check_process(self) -> None:
+        if self.inherited:
+            raise BridgeClosed(
+                f"this subscription belongs to process {self._pid} and ended with the fork; subscribe again in the child"
+            )
+
+    def close(self) -> None:
+        """Ends every reader and both threads. Idempotent."""
+        if self.inherited:
+            self.closed = True
+            return
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            readers = self.board.readers()
+        for reader in readers:
+            assert isinstance(reader, ThreadReader)
+            reader.close()
+        self.work()
+        with self._upstream_lock:
+            if self._upstream is not None:
+                self._upstream.close()
+                self._upstream = None
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join(timeout=5.0)
+
+    # the Sink
+
+    def announced(self, channel: str, announcement: Announcement | None) -> None:
+        with self.lock:
+            self.board.announced(channel, announcement)
+
+    def confirmed(self, channel: str) -> None:
+        with self.lock:
+            self.board.confirmed(channel)
+
+    def lost(self, channels: Sequence[str] | None, why: str) -> None:
+        with self.lock:
+            news = self.board.lost(channels)
+        if news:
+            logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
+
+    def flush(self) -> None:
+        with self.lock:
+            readers = self.board.changed()
+            idle = self.idle
+        for reader in readers:
+            reader.wake()
+        if not idle:
+            self.work()
+
+    # inside
+
+    def _subscribe(self) -> None:
+        with self._upstream_lock:
+            if self.closed:
+                return
+            if self._upstream is None:  # first: if that fails, the channels are still the next reader's to subscribe
+                self._upstream = self._backend.upstream(self)
+            with self.lock:
+                channels = self.board.subscribes()
+            if channels:
+                self._upstream.subscribe(channels)
+
+    def _keep(self) -> None:
+        next_tick = time.monotonic() + TICK_SECONDS
+        while not self.closed:
+            try:
+                while self.abandoned:
+                    self.abandoned.popleft().close()
+                self._read_due()
+                now = time.monotonic()
+                if now >= next_tick:
+                    next_tick = now + TICK_SECONDS
+                    if not self._tick(now):
+                        return
+            except Exception:
+                logger.exception("the keeper met an unexpected error and goes on")
+            with self.lock:
+                when = self.board.next_read_at()
+            wake_at = next_tick if when is None else min(next_tick, when)
+            self._keeper_waker.wait(max(0.0, wake_at - time.monotonic()))
+
+    def _read_due(self) -> None:
+        while not self.closed:
+            with self.lock:
+                due = self.board.reads(time.monotonic())
+            if not due:
+                return
+            self._read(due)
+            self.flush()
+
+    def _read(self, due: list[tuple[Feed, ReadRequest]]) -> None:
+        try:
+            pages = self._backend.read([request for _, request in due])
+        except BaseException as error:
+            with self.lock:
+                self.board.failed([feed for feed, _ in due], time.monotonic())
+            if not isinstance(error, SSEBridgeError):
+                raise
+            logger.warning("reading the log of %d channels failed, trying again: %s", len(due), error)
+            return
+        with self.lock:
+            for (feed, _), page in zip(due, pages, strict=True):
+                self.board.resolved(feed, page)
+
+    def _tick(self, now: float) -> bool:
+        """Once a second; False when no feed is left and the keeper may end."""
+        with self.lock:
+            sleepers = self.alarms.due(now)
+            self.board.check_some(now)
+        for reader in sleepers:
+            reader.wake()
+        with self._upstream_lock:
+            with self.lock:
+                gone = self.board.unsubscribes(now)
+                idle = not self.board.feeds
+                if idle:
+                    self._keeper = None  # the next reader starts another
+            if self._upstream is not None and idle:
+                self._upstream.close()
+                self._upstream = None
+            elif gone and self._upstream is not None:
+                self._upstream.unsubscribe(gone)
+        return not idle

@@ -1,0 +1,138 @@
+"""Loops, threads, forks, defaults, settings, and the end of a bridge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sse_bridge import Bridge, apublish, configure, get_bridge, publish
+from sse_bridge.errors import (
+    AsyncContextError,
+    BridgeClosed,
+    ConfigurationError,
+)
+from tests.support.wait import wait_for
+
+from .both import data
+
+
+def test_sync_calls_on_a_loops_thread_name_their_twin() -> None:
+    bridge = Bridge("memory://")
+
+    async def body() -> None:
+        for name, call in {
+            "apublish": lambda: bridge.publish("a", 1),
+            "apublish_many": lambda: bridge.publish_many([]),
+            "asubscribe": lambda: bridge.subscribe("a"),
+            "ahistory": lambda: bridge.history("a"),
+            "aclose_channel": lambda: bridge.close_channel("a"),
+        }.items():
+            with pytest.raises(AsyncContextError, match=name):
+                call()
+
+    asyncio.run(body())
+
+
+def test_several_loops_and_threads_share_a_bridge(redis_url: str) -> None:
+    for url in ("memory://", redis_url):
+        with Bridge(url, prefix=f"t{uuid.uuid4().hex[:12]}") as bridge:
+            heard: list[list[Any]] = []
+
+            async def listen(bridge: Bridge = bridge, heard: list[list[Any]] = heard) -> None:
+                async with bridge.asubscribe("a", after="earliest") as stream:
+                    heard.append([(await stream.next(10)).data for _ in range(30)])
+
+            async def speak(bridge: Bridge = bridge) -> None:
+                for n in range(10):
+                    await bridge.apublish("a", n)
+
+            def talk(bridge: Bridge = bridge) -> None:
+                for n in range(10):
+                    bridge.publish("a", n)
+
+            async def with_close(work: Callable[[], Awaitable[None]], bridge: Bridge = bridge) -> None:
+                await work()
+                await bridge.backend.aclose() if bridge.backend.name != "memory" else None
+
+            works = (
+                [lambda: asyncio.run(with_close(listen))] * 2 + [lambda: asyncio.run(with_close(speak))] * 2 + [talk]
+            )
+            threads = [threading.Thread(target=work) for work in works]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            assert len(heard) == 2
+            assert heard[0] == heard[1]
+            assert sorted(heard[0]) == sorted(list(range(10)) * 3)
+
+
+def test_a_subscription_that_nobody_closed_is_given_back() -> None:
+    with Bridge("memory://") as bridge:
+        bridge.publish("a", 1)
+        for event in bridge.subscribe("a", after="earliest"):
+            assert event.data == 1
+            break
+        wait_for(lambda: bridge.thread_hub().readers() == 0)
+
+
+def test_memory_begins_anew_after_fork() -> None:
+    with Bridge("memory://") as bridge:
+        before = bridge.publish("a", 1)
+        read_end, write_end = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                child = bridge.publish("a", 2)
+                os.write(write_end, f"{child.epoch} {child.offset}".encode())
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        epoch, offset = os.read(read_end, 100).decode().split()
+        os.close(read_end)
+        os.close(write_end)
+        assert epoch != before.epoch
+        assert offset == "1"
+
+
+def test_the_default_bridge() -> None:
+    bridge = Bridge("memory://")
+    configure(bridge)
+    try:
+        assert get_bridge() is bridge
+        assert publish("a", 1).offset == 1
+        assert asyncio.run(apublish("a", 2)).offset == 2
+        assert data(bridge.history("a")) == [1, 2]
+    finally:
+        configure(None)
+
+
+def test_a_closed_bridge_says_so() -> None:
+    bridge = Bridge("memory://")
+    bridge.close()
+    with pytest.raises(BridgeClosed):
+        bridge.publish("a", 1)
+
+
+def test_unknown_settings_suggest_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'replay_size'"):
+        Bridge("memory://", replay_sise=5)
+    with pytest.raises(ConfigurationError, match="did you mean 'heartbeat_seconds'"):
+        Bridge.from_settings({"HEARTBEAT_SECOND": 5})
+    with pytest.raises(ConfigurationError, match="replay_size"):
+        Bridge("memory://", replay_size=0)
+    with pytest.raises(ConfigurationError, match="memory://"):
+        Bridge("kafka://x")
+    monkeypatch.setenv("SSE_BRIDGE_REPLAY_SISE", "5")
+    with pytest.raises(ConfigurationError, match="SSE_BRIDGE_REPLAY_SISE"):
+        Bridge("memory://")
+    monkeypatch.delenv("SSE_BRIDGE_REPLAY_SISE")
+    monkeypatch.setenv("SSE_BRIDGE_REPLAY_SIZE", "7")
+    assert Bridge("memory://").settings.replay_size == 7
+    assert Bridge("memory://", replay_size=8).settings.replay_size == 8
