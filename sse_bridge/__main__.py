@@ -1,0 +1,8 @@
+"""``python -m sse_bridge`` is ``sse-bridge``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

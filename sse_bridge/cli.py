@@ -1,0 +1,284 @@
+"""``sse-bridge``: publish, tail, read and close channels from a terminal, and check a broker.
+
+Settings come from the options, else from the environment (``SSE_BRIDGE_URL`` …), which keeps passwords out of the list
+of processes. Retention is what the applications stored under the prefix; on a prefix that nobody has used yet, what these
+settings say, and then it is stored.
+
+Exit codes:
+
+    0    done
+    1    refused: the channel, the event or the position breaks a rule, or the channel is closed
+    2    the command line or a setting is wrong
+    3    the broker is away: nothing was done, try again
+    4    the event may or may not have been published
+    130  Ctrl-C
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+from .bridge import Bridge
+from .errors import BackendError, ConfigurationError, PublishUncertain, SSEBridgeError
+from .events import END_TYPE, Entry, Event, Text, Visibility, encode_data
+from .wire import CHANNEL_FORMATS, NDJSON_FORMAT, Format
+
+REFUSED: Final = 1
+WRONG: Final = 2  # argparse's own
+AWAY: Final = 3
+UNCERTAIN: Final = 4
+INTERRUPTED: Final = 130
+
+logger = logging.getLogger("sse_bridge")
+
+_FORMATS: Final = {each.name: each for each in CHANNEL_FORMATS}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; argparse itself exits with 2."""
+    arguments = _parser().parse_args(argv)
+    notes = _Notes()
+    logger.addHandler(notes)
+    try:
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except PublishUncertain as error:
+        return _failed(error, UNCERTAIN)
+    except BackendError as error:
+        return _failed(error, AWAY)
+    except ConfigurationError as error:
+        return _failed(error, WRONG)
+    except SSEBridgeError as error:
+        return _failed(error, REFUSED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has enough (| head); the interpreter would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        logger.removeHandler(notes)
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Prints the event's id."""
+    text = sys.stdin.read() if arguments.data == "-" else arguments.data
+    data: Any = Text(text)
+    if not arguments.text:
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            hint = "a text needs quotes of its own ('\"hello\"'), or --text"
+            return _failed(f"expected JSON, got {text!r:.120}: {error}; {hint}", WRONG)
+    with _shared_bridge(arguments) as bridge:
+        position = bridge.publish(
+            arguments.channel, data, type=arguments.type, visibility=arguments.visibility,
+            idempotency_key=arguments.idempotency_key,
+        )  # fmt: skip
+    if position is not None:
+        _write(f"{position}\n".encode())
+    return 0
+
+
+def tail(arguments: argparse.Namespace) -> int:
+    """Prints events, of every visibility, until the channels have ended."""
+    with _shared_bridge(arguments) as bridge:
+        # a hub tries again and again; a mistake in the settings, or a broker that is away, is better said at once
+        bridge.history(arguments.channels[0], limit=1)
+        with bridge.subscribe(arguments.channels, after=arguments.after, last=arguments.last) as stream:
+            for event in stream:
+                _show(event, arguments.format)
+    return 0
+
+
+def history(arguments: argparse.Namespace) -> int:
+    """Prints what the log holds."""
+    with _shared_bridge(arguments) as bridge:
+        for event in bridge.history(arguments.channel, after=arguments.after, limit=arguments.limit):
+            _show(event, arguments.format)
+    return 0
+
+
+def close(arguments: argparse.Namespace) -> int:
+    """Prints the id of the end."""
+    with _shared_bridge(arguments) as bridge:
+        _write(f"{bridge.close_channel(arguments.channel, arguments.reason)}\n".encode())
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Does what a bridge with these settings does at its first use, and says what it found."""
+    with _bridge(arguments) as bridge:
+        settings = bridge.settings
+        _say("backend", f"{bridge.backend.name}, {_without_secrets(settings.url)}, prefix {settings.prefix}")
+        _say("versions", f"sse_bridge {_version('sse-bridge')}, Python {platform.python_version()}")
+        if bridge.backend.name == "memory":
+            _say("note", "the memory backend lives inside each process; nothing else can reach it")
+        else:
+            began = time.monotonic()
+            bridge.history("sse_bridge.check", limit=1)  # the first use; a channel that nobody uses otherwise
+            took = time.monotonic() - began
+            _say(
+                "broker",
+                f"{_broker_version(settings.url)}, redis-py {_version('redis')}, hiredis {_version('hiredis')}",
+            )
+            _say("answered", f"in {took * 1000:.0f} ms, a message to ourselves included")
+        _say("retention", f"{settings.replay_size} entries, for {settings.replay_seconds:g} s after the last one")
+    return 0
+
+
+def frame(event: Event, format: Format) -> bytes:
+    """An event as a format writes it, with its id."""
+    id = None if event.id is None else event.id.encode()
+    position = event.position
+    if event.type == "stream.gap" or (event.type == END_TYPE and position is None):
+        return format.control(event.type, event.data, channel=event.channel, id=id)
+    kind, data = encode_data(event._payload(), sys.maxsize)
+    epoch, offset, check = (b"", 0, b"") if position is None else (
+        position.epoch.encode(), position.offset, position.check.encode()
+    )  # fmt: skip
+    time_ms = event.published_at_ms or 0
+    entry = Entry(epoch, offset, b"", check, time_ms, event.visibility.code, kind, event.type, data, id is not None)
+    body = format.body(event.channel, entry)
+    return format.without_id(body) if id is None else format.with_id(body, id)
+
+
+def _show(event: Event, name: str) -> None:
+    format = _FORMATS[name]
+    if event.type == "stream.gap" and not format.tells:
+        logger.warning("%s: events are missing (%s)", event.channel, event.data["reason"])
+    _write(frame(event, format))
+
+
+def _bridge(arguments: argparse.Namespace, **settings: Any) -> Bridge:
+    options = {name: getattr(arguments, name) for name in ("url", "prefix") if getattr(arguments, name) is not None}
+    return Bridge.from_settings(options, **settings)
+
+
+def _shared_bridge(arguments: argparse.Namespace) -> Bridge:
+    """A bridge that other processes share, with the retention that they stored."""
+    bridge = _bridge(arguments, adopt_retention=True)
+    if bridge.backend.name == "memory":
+        raise ConfigurationError(
+            "the memory backend lives inside one process, where no command can reach it; set SSE_BRIDGE_URL or --url, "
+            "for instance to redis://localhost:6379/0"
+        )
+    return bridge
+
+
+def _broker_version(url: str) -> str:
+    """What the server says of itself: the first of several addresses, which may be a Sentinel."""
+    from .backends.redis import threads, urls  # only with the redis extra
+
+    target = urls.parse(url)
+    wire = threads.Wire(target, target.addresses[0], 5.0, sentinel=target.kind == "sentinel")
+    try:
+        answer = wire.ask(("INFO", "server"))
+    except (OSError, EOFError) as error:
+        return f"a server that does not tell its version ({error})"
+    finally:
+        wire.close()
+    fields = dict(line.partition(b":")[::2] for line in answer.split(b"\r\n")) if isinstance(answer, bytes) else {}
+    for key in (b"valkey_version", b"redis_version"):
+        if key in fields:
+            return f"{key.partition(b'_')[0].decode().capitalize()} {fields[key].decode('ascii', 'replace')}"
+    return "a server that does not tell its version"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _failed(error: object, code: int) -> int:
+    sys.stderr.write(f"sse-bridge: {error}\n")
+    return code
+
+
+def _say(name: str, text: str) -> None:
+    sys.stdout.write(f"{name:<10} {text}\n")
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+class _Notes(logging.Handler):
+    """What the library logs, as lines on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"sse-bridge: {record.levelname.lower()}: {record.getMessage()}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "sse-bridge",
+        description="Publish to, follow and look after the channels of sse_bridge.",
+        epilog="Settings come from the environment too (SSE_BRIDGE_URL …). Exit codes: 0 done, 1 refused, 2 wrong usage or "
+        "settings, 3 the broker is away, 4 perhaps published, 130 Ctrl-C.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--url", help="the broker, for instance redis://localhost:6379/0; SSE_BRIDGE_URL if omitted")
+    shared.add_argument("--prefix", help="the prefix of the keys; SSE_BRIDGE_PREFIX if omitted")
+    shown = argparse.ArgumentParser(add_help=False)
+    shown.add_argument(
+        "--format", choices=list(_FORMATS), default=NDJSON_FORMAT.name, help="ndjson if omitted; text shows data only"
+    )
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], summary: str, *parents: Any
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=run.__doc__, parents=[shared, *parents])
+        added.set_defaults(command=run)
+        return added
+
+    one = command("publish", publish, "publish one event")
+    one.add_argument("channel")
+    one.add_argument("data", metavar="JSON", help="the event's data; - reads it from stdin")
+    one.add_argument("--type", help="the event's type as in the DOM; message if omitted")
+    one.add_argument("--text", action="store_true", help="the data is plain text")
+    one.add_argument("--visibility", choices=[each.value for each in Visibility], default=Visibility.USER_FACING.value)
+    one.add_argument("--idempotency-key", metavar="KEY", help="within 5 minutes the first event under a key wins")
+
+    one = command("tail", tail, "follow channels", shown)
+    one.add_argument("channels", metavar="CHANNEL", nargs="+")
+    start = one.add_mutually_exclusive_group()
+    start.add_argument("--after", metavar="ID|earliest|now", help="resume after this id; now if omitted")
+    start.add_argument("--last", type=int, metavar="N", help="begin with the last N events")
+
+    one = command("history", history, "print what a channel's log holds", shown)
+    one.add_argument("channel")
+    one.add_argument("--after", metavar="ID", help="only what comes after this id")
+    one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N events, the oldest; 100 if omitted")
+
+    one = command("close", close, "store the end of a channel: its readers stop")
+    one.add_argument("channel")
+    one.add_argument("--reason", default="completed", help="what readers are told; completed if omitted")
+
+    command("check", check, "connect, and say what a bridge with these settings would find")
+    return parser

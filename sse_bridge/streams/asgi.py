@@ -1,0 +1,182 @@
+"""A stream into an ASGI server (spec 2.x, HTTP): used by every adapter that speaks ASGI.
+
+Servers report a gone client only through `receive`, sends stay silent. So a task of its own listens. Streams of channels
+are pushed by the hub (see pushing). For other bodies a second task writes: it waits for the body and, by flow control,
+for the client; the request's own task waits for either of the two, and when the client is gone it closes the body and
+cancels the writer, which may be blocked in `send`. It never cancels itself, so a cancel that reaches it is always the
+server's. Whatever ends first, the body is closed and both tasks are over when `send_stream` returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+from ..errors import SSEBridgeError
+from .pushing import PushedStream
+from .refusals import Refusal, refusal
+from .request import StreamRequest, lower_headers
+from .response import AsyncBody, ChannelBodies, StreamResponse
+from .signals import ensure_drain_handler
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+logger = logging.getLogger("sse_bridge.streams")
+
+# What a view says of its own body and must not say of the stream; the last two belong to the server (RFC 9110, 7.6.1).
+_OF_THE_BODY: Final = frozenset(
+    {b"content-length", b"etag", b"content-encoding", b"last-modified", b"transfer-encoding", b"connection"}
+)
+
+
+def scope_request(scope: Scope) -> StreamRequest:
+    """What the client of an HTTP or WebSocket scope asked for; raises `InvalidInput`."""
+    return StreamRequest.from_http(lower_headers(scope["headers"]), scope["query_string"].decode("latin-1"))
+
+
+async def send_stream(response: StreamResponse, receive: Receive, send: Send, *, head_only: bool = False) -> None:
+    """Answers a request with a stream; returns when it is over or the client is gone.
+
+    Args:
+        response: what `stream_channels` or `stream_source` returned.
+        head_only: the method is HEAD: headers, no body.
+
+    A body that fails before its first piece (a closed bridge) is answered with its error's status.
+    """
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
+    if response.bodies is None or head_only:
+        await _send_quietly(send, start)
+        await _send_quietly(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        return
+    if not any(name == b"content-encoding" for name, _ in headers):
+        # else compressing middleware (Starlette's, for all but text/event-stream) holds frames back until a block is full
+        headers.append((b"content-encoding", b"identity"))
+    ensure_drain_handler()
+    if isinstance(response.bodies, ChannelBodies):
+        own = _OwnTask(receive)
+        try:
+            stream = PushedStream(response.bodies.script, start, own.receive, send, response.bodies.coding)
+        except SSEBridgeError as refused:
+            await send_refusal(refusal(refused), send)
+            return
+        try:
+            await stream.serve()
+        finally:
+            await own.close()
+        return
+    body = response.bodies.async_body()
+    writer = asyncio.ensure_future(_write(body, start, send))
+    listener = asyncio.ensure_future(_listen(receive))
+    try:
+        await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        body.close()
+        await _end({writer, listener})
+    for task in (writer, listener):
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):  # spec 2.4: OSError says that the client is gone
+            raise error
+
+
+async def send_refusal(refused: Refusal, send: Send, *, head_only: bool = False) -> None:
+    """Answers a request with a small body."""
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refused.headers]
+    await _send_quietly(send, {"type": "http.response.start", "status": refused.status, "headers": headers})
+    body = b"" if head_only else refused.body
+    await _send_quietly(send, {"type": "http.response.body", "body": body, "more_body": False})
+
+
+def with_headers(response: StreamResponse, headers: Iterable[tuple[bytes, bytes]]) -> StreamResponse:
+    """The stream with the headers of the view that offered it: cookies and all, except what was said of its body.
+
+    The stream's own headers win; ``Vary`` is joined.
+    """
+    own = dict(response.headers)
+    names = {name.lower() for name in own}
+    vary = [value for name, value in own.items() if name.lower() == "vary"]
+    kept: list[tuple[str, str]] = []
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if raw_name.lower() == b"vary":
+            vary.append(value)
+        elif raw_name.lower() not in _OF_THE_BODY and name.lower() not in names:
+            kept.append((name, value))
+    streams = [(name, value) for name, value in response.headers if name.lower() != "vary"]
+    fields = dict.fromkeys(field.strip() for value in vary for field in value.split(",") if field.strip())
+    joined = [("Vary", ", ".join(fields))] if fields else []
+    return dataclasses.replace(response, headers=(*streams, *joined, *kept))
+
+
+class _OwnTask:
+    """`receive`, run in a task of its own.
+
+    Middleware wraps it (Starlette's BaseHTTPMiddleware in an anyio task group), and what it opens there belongs to the
+    task that runs it: it can neither be interleaved with what a wrapped `send` opens, nor be dropped half way.
+    """
+
+    __slots__ = ("_receive", "_task")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Future[Message] | None = None
+
+    async def receive(self) -> Message:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._receive())
+        message = await self._task
+        self._task = None
+        return message
+
+    async def close(self) -> None:
+        """Nobody waits for the client any more."""
+        if self._task is not None:
+            await _end({self._task})
+            if not self._task.cancelled() and self._task.exception() is not None:
+                logger.debug("receive failed after the stream: %r", self._task.exception())
+
+
+async def _write(body: AsyncBody, start: Message, send: Send) -> None:
+    """The head leaves with the first piece, so that a server sends both in one packet."""
+    started = False
+    try:
+        async for piece in body:
+            if not started:
+                started = True
+                await send(start)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except SSEBridgeError as error:
+        if started:
+            raise
+        await send_refusal(refusal(error), send)
+        return
+    if not started:
+        await send(start)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _listen(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue  # the request's body, which a stream has no use for
+
+
+async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels what still runs and waits until it is over, whoever is impatient meanwhile."""
+    running = {task for task in tasks if not task.done()}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+async def _send_quietly(send: Send, message: Message) -> None:
+    try:
+        await send(message)
+    except OSError:
+        return  # the client is gone

@@ -1,0 +1,41 @@
+"""Which pages may open a WebSocket here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from ..errors import NotAuthorized
+
+
+def check_origin(headers: Mapping[str, str], allowed: Iterable[str] = ()) -> None:
+    """Keeps pages of other sites from opening a WebSocket with the visitor's cookies; CORS does not cover WebSockets.
+
+    No Origin header means no browser. The same origin is judged by host and port: the scheme that the server sees is a
+    proxy's choice.
+
+    Args:
+        headers: names in lower case.
+        allowed: origins such as ``https://app.example.com`` besides the same origin; ``"*"`` allows every one.
+
+    Raises:
+        NotAuthorized: the origin is another one.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    known = {entry.rstrip("/").lower() for entry in allowed}
+    if "*" in known or origin.lower() in known:
+        return
+    host = headers.get("host", "")
+    try:
+        parts = urlsplit(origin)
+        own = urlsplit(f"//{host}")
+        default = {"https": 443, "http": 80}.get(parts.scheme)
+        # a Host without a port means the default port of the scheme, and that is the one that the page has
+        same = default is not None and bool(parts.hostname) and parts.hostname == own.hostname
+        if same and (parts.port or default) == (own.port or default):
+            return
+    except ValueError:  # not a netloc: a bracket, a port that is no number
+        pass
+    raise NotAuthorized(f"pages of the origin {origin!r:.200} may not connect to {host!r:.200}; allow it by its name")

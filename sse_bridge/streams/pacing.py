@@ -1,0 +1,64 @@
+"""When a stream must say something, and when it must end. Time comes in as an argument (seconds, monotonic)."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from ..config import Settings
+
+Due = Literal["heartbeat", "lifetime", "expired", "drain"]
+
+
+class Pacing:
+    """The clock of one stream.
+
+    Args:
+        settings: heartbeat and lifetime.
+        now: when the stream opened.
+        expires_at: when its credentials end; None: never.
+
+    Attributes:
+        ends_at: the end of its lifetime: max_stream_seconds × random 0.8–1.0, so that streams opened together do not
+            come back together; or its credentials' end.
+    """
+
+    __slots__ = ("_heartbeat_seconds", "_last_write", "_why", "ends_at")
+
+    def __init__(self, settings: Settings, now: float, expires_at: float | None = None) -> None:
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._last_write = now
+        self.ends_at = now + settings.max_stream_seconds * random.uniform(0.8, 1.0)
+        self._why: Due = "lifetime"
+        if expires_at is not None and expires_at < self.ends_at:
+            self.ends_at, self._why = expires_at, "expired"
+
+    def wrote(self, now: float) -> None:
+        self._last_write = now
+
+    def wrote_at_least(self, when: float) -> None:
+        """Somebody else wrote to this stream at `when`."""
+        if when > self._last_write:
+            self._last_write = when
+
+    def drain_at(self, when: float) -> None:
+        """The server goes down: end at `when` at the latest."""
+        if when < self.ends_at:
+            self.ends_at, self._why = when, "drain"
+
+    def due(self, now: float) -> Due | None:
+        """What is due now."""
+        if now >= self.ends_at:
+            return self._why
+        if now >= self._last_write + self._heartbeat_seconds:
+            return "heartbeat"
+        return None
+
+    def next(self) -> float:
+        """When to ask again if nothing is written until then."""
+        return min(self.ends_at, self._last_write + self._heartbeat_seconds)
+
+
+def retry_ms(settings: Settings) -> int:
+    """When the client should come back: random, so that a deploy is not followed by a storm."""
+    return random.randint(settings.retry_min_ms, settings.retry_max_ms)

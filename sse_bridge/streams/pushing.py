@@ -1,0 +1,208 @@
+"""A channel stream into an ASGI server, pushed by the hub: the request's task sleeps while events pass.
+
+    opening   the task waits until every channel is subscribed and read
+    alone     the task writes: it catches up, or the client takes its bytes slowly
+    cohort    the hub writes, once per pass for all readers in the same place; the task waits for the client to leave
+    over      everything is given back
+
+A write that suspends (flow control) ends the hub's part at once: the task finishes exactly that one, catches up from the
+position behind it, and joins again when it stands at the head. After three such writes in a row the reader stays alone
+until it has taken as many without suspending. A gone client is noticed in every state, since the task listens in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from .channels import OPENING_SECONDS, ChannelScript
+from .compression import Coding
+from .rendering import payload
+from .stepping import Listening, Message, Stepper
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..hub.loop import LoopReader
+
+_SUSPENSIONS: Final = 3
+
+
+class _Gone(Exception):
+    """The client left."""
+
+
+class PushedStream:
+    """One response. Made and served in the request's task; `end_by` from any thread.
+
+    Args:
+        start: the ``http.response.start`` message, which leaves together with the first frame.
+        coding: what every write passes through, in whose name the start says so; None: as it is.
+    """
+
+    __slots__ = (
+        "__weakref__", "_coding", "_hub", "_listening", "_loop", "_over", "_reader", "_script", "_start", "_stepper",
+        "_suspensions", "_told",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        script: ChannelScript,
+        start: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        coding: Coding | None = None,
+    ) -> None:
+        self._script = script
+        self._coding = coding
+        self._start: Message | None = start
+        self._loop = asyncio.get_running_loop()
+        self._stepper = Stepper(send)
+        self._listening = Listening(receive)
+        self._hub = script.bridge.loop_hub()
+        self._reader: LoopReader | None = None
+        self._over = False
+        self._suspensions = 0
+        self._told: bytes | None = None  # in a cohort: where the client stood at the last heartbeat; None: it lags
+
+    async def serve(self) -> None:
+        """Streams until the end or until the client leaves; raises what `send` raises, except that the client left."""
+        reader = self._reader = self._hub.enter(self._script.wish)
+        reader.on_wake = self._woken
+        self._script.bridge.streams.add(self)
+        try:
+            if await self._opened(reader):
+                await self._write(self._script.open(reader.follower, time.monotonic()))
+            while not self._over and not reader.closed:
+                await self._catch_up(reader)
+                if not self._over:
+                    self._hear(await self._listening.next())
+            last = b"" if self._coding is None else self._coding.end()
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        except (_Gone, OSError):  # spec 2.4: OSError says the same
+            return
+        finally:
+            self._over = True
+            self._script.bridge.streams.discard(self)
+            reader.close()
+            self._stepper.abandon()
+            self._listening.close()
+
+    def end_by(self, when: float) -> None:
+        """End at `when` at the latest; thread-safe."""
+        self._script.end_by(when)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_at, when)
+
+    # called by the hub
+
+    def push(self, data: bytes) -> bool:
+        if self._coding is not None:
+            data = self._coding.encode(data)
+        if self._stepper.step({"type": "http.response.body", "body": data, "more_body": True}):
+            return True
+        self._suspensions += 1
+        self._listening.wake()
+        return False
+
+    def finish(self) -> None:
+        self._over = True
+        self._listening.wake()
+
+    def _woken(self) -> None:
+        """An alarm, or (alone) something to pull."""
+        reader = self._reader
+        if reader is None or reader.cohort is None:
+            self._listening.wake()
+            return
+        now = time.monotonic()
+        due, told = self._script.due(now, reader.cohort.wrote_at)
+        if due == "heartbeat":
+            follower = reader.cohort.follower
+            at = follower.id()
+            if at != self._told and (follower.hidden or self._told is None):
+                told = self._script.position(follower)
+            self._told = at
+            if self.push(told):
+                due = None
+        if due is None:
+            self._hub.alarms.arm(reader, self._script.next_due())
+        else:
+            reader.cohort.drop(reader, goes_on=True)
+            self._listening.wake()
+
+    # in the request's task
+
+    async def _opened(self, reader: LoopReader) -> bool:
+        until = time.monotonic() + OPENING_SECONDS
+        while not reader.ready():
+            if reader.closed or time.monotonic() >= until:
+                self._over = True
+                await self._write(self._script.refuse())
+                return False
+            self._hub.alarms.arm(reader, until)
+            self._hear(await self._listening.next())
+        return True
+
+    async def _catch_up(self, reader: LoopReader) -> None:
+        """Writes what is there, and then joins a cohort or waits for the next wake alone."""
+        await self._finished()
+        while not self._over and reader.cohort is None:
+            data, self._over = self._script.pull(reader, time.monotonic())
+            if data:
+                await self._write(data)
+            elif not self._over:
+                self._hub.alarms.arm(reader, self._script.next_due())
+                self._told = None if reader.follower.hidden else reader.follower.id()
+                if self._suspensions < _SUSPENSIONS:
+                    wire = self._script.wire
+                    self._hub.gather(reader, self, wire.name, partial(payload, format=wire))
+                return
+
+    async def _write(self, data: bytes) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await self._send(start)
+        if self._coding is not None:
+            data = self._coding.encode(data)
+        suspended = await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._suspensions = self._suspensions if suspended else max(0, self._suspensions - 1)
+
+    async def _send(self, message: Message) -> bool:
+        """Sends in this task, listening; whether it suspended."""
+        await self._finished()
+        if self._stepper.step(message):
+            return False
+        await self._finished()
+        return True
+
+    async def _finished(self) -> None:
+        """Completes a suspended send, but not for a client that leaves meanwhile."""
+        if not self._stepper.busy:
+            return
+        self._listening.on_message = self._stepper.interrupt
+        try:
+            self._listen()
+            while not await self._stepper.finish():
+                self._listen()
+        finally:
+            self._listening.on_message = None
+
+    def _listen(self) -> None:
+        """Hears what there is, and leaves a ``receive`` waiting for the rest."""
+        while (message := self._listening.poll()) is not None:
+            self._hear(message)
+
+    def _hear(self, message: Message | None) -> None:
+        if message is not None and message["type"] == "http.disconnect":
+            self._stepper.abandon()
+            raise _Gone
+
+    def _end_at(self, when: float) -> None:
+        self._loop.call_later(max(0.0, when - time.monotonic()), self._look_again)  # to the moment: servers wait for it
+
+    def _look_again(self) -> None:
+        if self._reader is not None and not self._over:
+            self._woken()

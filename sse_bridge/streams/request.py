@@ -1,0 +1,98 @@
+"""What a client asked for: resume id, start and format, read from headers and query the same way by every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from ..errors import InvalidInput
+from ..follow.ids import MAX_ID_BYTES
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """See the module.
+
+    Attributes:
+        last_event_id: the id to resume after; from the header, else from ``?after=``.
+        start: ``"earliest"`` or ``"now"`` from ``?after=``, for a first connection.
+        last: ``?last=N``: begin with the last so many entries.
+        channels: ``?channel=a&channel=b`` or ``?channels=a,b``: what the client chose; only mounted routes look at it,
+            behind their authorize hook.
+        format: ``?format=`` (sse, ndjson, text).
+        accept: the Accept header.
+        accept_encoding: the Accept-Encoding header.
+    """
+
+    last_event_id: str | None = None
+    start: str | None = None
+    last: int | None = None
+    channels: tuple[str, ...] = ()
+    format: str | None = None
+    accept: str | None = None
+    accept_encoding: str | None = None
+
+    @classmethod
+    def from_http(cls, headers: Mapping[str, str], query: str | Sequence[tuple[str, str]] = "") -> StreamRequest:
+        """Reads a request.
+
+        Args:
+            headers: names in lower case; values as text (latin-1 or UTF-8, an id is ASCII anyway).
+            query: the query string, or its pairs.
+
+        Raises:
+            InvalidInput: a value that has no meaning, such as ``?last=x``. A bad id is none: it becomes a gap.
+        """
+        pairs = _pairs(query) if isinstance(query, str) else query
+        values: dict[str, str] = {}
+        channels: list[str] = []
+        for name, value in pairs:
+            if name == "channel":
+                channels.append(value)
+            elif name == "channels":
+                channels.extend(part for part in value.split(",") if part)
+            else:
+                values.setdefault(name, value)
+        after, start = values.get("after"), None
+        if after in ("earliest", "now"):
+            after, start = None, after
+        header = headers.get("last-event-id")
+        return cls(
+            last_event_id=_bounded(header or after),
+            start=start,
+            last=_count(values.get("last")),
+            channels=tuple(channels),
+            format=values.get("format"),
+            accept=headers.get("accept"),
+            accept_encoding=headers.get("accept-encoding"),
+        )
+
+
+def lower_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """ASGI's header pairs as text by lower-case name; repeated ones are joined by commas (RFC 9110, 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:  # more fields than anyone needs
+        raise InvalidInput(f"the query string cannot be read: {error}") from None
+
+
+def _bounded(last_event_id: str | None) -> str | None:
+    # one that is too long is malformed anyway; nobody needs to carry a megabyte around
+    return last_event_id[: MAX_ID_BYTES + 1] if last_event_id else None
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 7):
+        raise InvalidInput(f"?last= must be a whole number, got {text!r:.80}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Bodies: what leaves, when, and what is given back."""
