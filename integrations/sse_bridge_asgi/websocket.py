@@ -1,0 +1,104 @@
+"""The WebSocket side of a route (spec: HTTP & WebSocket 2.x): who may open one, and the session behind it.
+
+Everything that can be refused is refused before the handshake, with an HTTP status where the server can send one
+(extension ``websocket.http.response``), else with 403.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from sse_bridge import Bridge, SSEBridgeError
+from sse_bridge.streams import (
+    SUBPROTOCOL,
+    Grant,
+    Subscribe,
+    WebSocketScript,
+    WebSocketSession,
+    check_origin,
+    ensure_drain_handler,
+    lower_headers,
+    refusal,
+    refuse_websocket,
+    scope_request,
+    serve_session,
+)
+
+from .access import Access, call_hook
+from .types import MessageHook, Receive, Scope, Send
+
+
+class WebSocketEndpoint:
+    """See the module; the arguments are those of `EventStreamApp`."""
+
+    def __init__(
+        self,
+        access: Access,
+        origins: tuple[str, ...],
+        start: Mapping[str, Any],
+        options: Mapping[str, Any],
+        on_cancel: MessageHook | None,
+        on_message: MessageHook | None,
+    ) -> None:
+        self._access = access
+        self._origins = origins
+        self._start = start
+        self._options = options
+        self._on_cancel = on_cancel
+        self._on_message = on_message
+
+    async def serve(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection, from the handshake to its end."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        script = WebSocketScript(bridge, time.monotonic(), fixed=self._access.fixed, **self._options)
+        try:
+            first, grant = await self._admit(bridge, script, scope)
+        except SSEBridgeError as error:
+            await refuse_websocket(refusal(error, debug=bridge.settings.debug), scope, send)
+            return
+        offered = SUBPROTOCOL in scope.get("subprotocols", ())
+        try:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
+        except OSError:
+            return  # spec 2.4: the client is gone
+        ensure_drain_handler()
+        session = WebSocketSession(
+            bridge,
+            script,
+            partial(_send_text, send),
+            authorize=partial(self._access.grant, scope),
+            on_cancel=_bound(self._on_cancel, scope),
+            on_message=_bound(self._on_message, scope),
+        )
+        await serve_session(session, first, grant, receive, send)
+
+    async def _admit(
+        self, bridge: Bridge, script: WebSocketScript, scope: Scope
+    ) -> tuple[Subscribe | None, Grant | None]:
+        """What the address asks for and what the hook says to it; raises what refuses it."""
+        check_origin(lower_headers(scope["headers"]), self._origins)
+        request = scope_request(scope)
+        first = script.first(request)
+        if self._access.fixed:
+            channels = await self._access.channels(scope, ())
+            first = Subscribe(channels, request.last_event_id, request.start, request.last)
+            if request.start is None and request.last is None:
+                first = Subscribe(channels, request.last_event_id, **self._start)
+        if first is None:
+            return None, None
+        bridge.wish(first.channels)  # no hook sees a name that breaks the rule
+        grant = await self._access.grant(scope, first.channels)
+        script.wish(first, None, grant)  # the rest, while a status can still be sent
+        return first, grant
+
+
+async def _send_text(send: Send, text: str) -> None:
+    await send({"type": "websocket.send", "text": text})
+
+
+def _bound(hook: MessageHook | None, scope: Scope) -> Callable[[Mapping[str, Any]], Any] | None:
+    return None if hook is None else partial(call_hook, hook, scope)

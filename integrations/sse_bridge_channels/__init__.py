@@ -1,0 +1,32 @@
+"""Django Channels: an SSE consumer, a WebSocket consumer, and mixins that let your own consumers follow channels.
+
+access      which channels a connection gets, and whether: the hooks of both consumers
+http        `EventStreamConsumer`
+websocket   `EventWebSocketConsumer`
+origins     who may open a WebSocket
+follower    `ChannelFollowerMixin` and its twin for sync consumers
+inbox       a consumer's messages and its events as one queue
+
+None of it needs a channel layer: events travel through the bridge. Without ``bridge=…`` the consumers use the default
+one (`sse_bridge.get_bridge`), which Django's adapter sets up from ``settings.SSE_BRIDGE``.
+"""
+
+try:
+    import channels as _channels  # noqa: F401  # only to say clearly what is missing
+except ImportError as error:
+    raise ImportError(
+        "sse_bridge_channels needs Django Channels 4, which is not installed: pip install 'sse-bridge[channels]'"
+    ) from error
+
+from .access import BridgeConsumer
+from .follower import ChannelFollowerMixin, SyncChannelFollowerMixin
+from .http import EventStreamConsumer
+from .websocket import EventWebSocketConsumer
+
+__all__ = [
+    "BridgeConsumer",
+    "ChannelFollowerMixin",
+    "EventStreamConsumer",
+    "EventWebSocketConsumer",
+    "SyncChannelFollowerMixin",
+]

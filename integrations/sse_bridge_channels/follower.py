@@ -1,0 +1,209 @@
+"""Mixins that let your own consumers follow channels, beside whatever else they do.
+
+    class Orders(ChannelFollowerMixin, AsyncJsonWebsocketConsumer):
+        async def connect(self):
+            await self.accept()
+            await self.follow("orders:42", after=last_id)
+
+        async def on_event(self, event):
+            await self.send_json({"type": event.type, "data": event.data, "id": event.id})
+
+Events come through the consumer's own dispatch loop: `on_event` never runs at the same time as another handler, and what
+it raises ends the consumer as it does in any handler. Everything is given back when the consumer ends, however it does.
+While a handler runs nothing else of this consumer does, so a consumer should send and return, not wait for a client.
+
+The sync twin uses the event loop on which its consumer lives, not the hub of threads: a connection holds no thread while
+it waits, and `on_event` runs where Channels runs sync handlers (one thread per process unless you arrange more).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from channels.consumer import AsyncConsumer, SyncConsumer
+
+from sse_bridge import Bridge, Event, Filter, Position, get_bridge
+from sse_bridge.config import Policy
+from sse_bridge.errors import AsyncContextError, ConfigurationError
+from sse_bridge.filters import for_browsers
+
+from .access import Message, Receive, Scope, Send
+from .inbox import EVENTS, ROOM, Inbox
+
+
+class _Follower:
+    """What both colours share.
+
+    Attributes:
+        bridge: whose channels; the default one (`sse_bridge.get_bridge`) if None.
+    """
+
+    bridge: Bridge | None = None
+    _inbox: Inbox | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if issubclass(cls, AsyncConsumer):
+            if cls.__call__ is not _Follower.__call__:
+                raise ConfigurationError(f"in the bases of {cls.__name__} the follower mixin must come first")
+            if issubclass(cls, SyncConsumer) is not issubclass(cls, SyncChannelFollowerMixin):
+                raise ConfigurationError(
+                    f"{cls.__name__}: ChannelFollowerMixin is for async consumers, SyncChannelFollowerMixin for sync ones"
+                )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._inbox = Inbox(receive)
+        try:
+            await super().__call__(scope, self._inbox.receive, send)  # type: ignore[misc]  # Channels' consumer
+        finally:
+            await self._inbox.close()
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The channels that are followed now."""
+        return tuple(self._inbox.followed) if self._inbox is not None else ()
+
+    async def _follow(self, channels: tuple[str, ...], filter: Filter | None, options: dict[str, Any]) -> None:
+        inbox = self._open_inbox()
+        bridge = self.bridge if self.bridge is not None else get_bridge()
+        options["filter"] = for_browsers(filter)
+        outcomes = await asyncio.gather(
+            *(inbox.follow(bridge, channel, **options) for channel in channels), return_exceptions=True
+        )
+        for error in outcomes:
+            if error is not None:
+                await self._unfollow(channels)
+                raise error
+
+    async def _unfollow(self, channels: tuple[str, ...]) -> None:
+        for channel in channels:
+            await self._open_inbox().unfollow(channel)
+
+    def _open_inbox(self) -> Inbox:
+        if self._inbox is None:
+            raise ConfigurationError(f"{type(self).__name__} can follow channels only while it serves a connection")
+        return self._inbox
+
+
+class ChannelFollowerMixin(_Follower):
+    """For AsyncConsumer, AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer and their like; first of the bases.
+
+    Not for AsyncHttpConsumer, which dispatches nothing while its ``handle()`` runs: use `EventStreamConsumer`.
+    """
+
+    async def follow(
+        self,
+        *channels: str,
+        after: str | Position | None = None,
+        last: int | None = None,
+        filter: Filter | None = None,
+        policy: Policy | None = None,
+        queue_size: int | None = None,
+    ) -> None:
+        """Follows channels, those that are followed already anew; nothing published after it returns is missed.
+
+        Each channel is a subscription of its own, so an event's id is its channel's; an `after` that speaks of several
+        channels will do for all of them. What is lost comes as ``stream.gap``, a channel's end as ``stream.end``.
+
+        Args:
+            channels: names; who may follow them is for your handler to decide.
+            after: an id or `Position` to resume after, ``"earliest"``, or ``"now"`` (default).
+            last: begin with the last so many events instead.
+            filter: which events are wanted; those that are not for browsers are hidden unless it names visibilities.
+            policy, queue_size: as in `Bridge.subscribe`.
+
+        Raises:
+            InvalidInput: a name or the position breaks a rule.
+            BackendUnavailable: the broker did not confirm in time; then none of `channels` is followed.
+        """
+        options = {"after": after, "last": last, "policy": policy, "queue_size": queue_size}
+        await self._follow(channels, filter, options)
+
+    async def unfollow(self, *channels: str) -> None:
+        """No event of these channels comes any more, not even one that is under way; idempotent."""
+        await self._unfollow(channels)
+
+    async def on_event(self, event: Event) -> None:
+        """The next event of a followed channel; for you to override."""
+        raise NotImplementedError(f"{type(self).__name__} follows channels, so it needs an on_event(event) method")
+
+    async def on_follow_error(self, channel: str, error: Exception) -> None:
+        """A channel's subscription failed (`SlowReader`, `BridgeClosed`) and is over. Ends the consumer unless overridden."""
+        raise error
+
+    async def dispatch(self, message: Message) -> None:
+        if message["type"] != EVENTS:
+            await super().dispatch(message)  # type: ignore[misc]  # Channels' consumer
+            return
+        # not through Channels' dispatch, which goes to a thread for each message to close old database connections
+        inbox = self._open_inbox()
+        for _ in range(ROOM):
+            found = inbox.next_item()
+            if found is None:
+                return
+            channel, item = found
+            if isinstance(item, Event):
+                await self.on_event(item)
+            else:
+                await self.on_follow_error(channel, item)
+            if inbox.client_waits:
+                return
+
+
+class SyncChannelFollowerMixin(_Follower):
+    """For SyncConsumer, WebsocketConsumer, JsonWebsocketConsumer and their like; first of the bases."""
+
+    def follow(
+        self,
+        *channels: str,
+        after: str | Position | None = None,
+        last: int | None = None,
+        filter: Filter | None = None,
+        policy: Policy | None = None,
+        queue_size: int | None = None,
+    ) -> None:
+        """The twin of `ChannelFollowerMixin.follow`; from the consumer's handlers, or any thread without a loop.
+
+        Raises:
+            AsyncContextError: this thread runs an event loop.
+        """
+        options = {"after": after, "last": last, "policy": policy, "queue_size": queue_size}
+        self._on_loop("follow", self._follow(channels, filter, options))
+
+    def unfollow(self, *channels: str) -> None:
+        """The twin of `ChannelFollowerMixin.unfollow`."""
+        self._on_loop("unfollow", self._unfollow(channels))
+
+    def on_event(self, event: Event) -> None:
+        """The next event of a followed channel, in Channels' thread for sync handlers; for you to override."""
+        raise NotImplementedError(f"{type(self).__name__} follows channels, so it needs an on_event(event) method")
+
+    def on_follow_error(self, channel: str, error: Exception) -> None:
+        """The twin of `ChannelFollowerMixin.on_follow_error`."""
+        raise error
+
+    def sse_bridge_events(self, message: Message) -> None:
+        """Channels' handler of our message."""
+        inbox = self._open_inbox()
+        for _ in range(ROOM):
+            found = inbox.next_item()
+            if found is None:
+                return
+            channel, item = found
+            if isinstance(item, Event):
+                self.on_event(item)
+            else:
+                self.on_follow_error(channel, item)
+            if inbox.client_waits:
+                return
+
+    def _on_loop(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if asyncio._get_running_loop() is not None:
+            work.close()
+            raise AsyncContextError(
+                f"{name}() of a sync consumer waits for the event loop, so it must not run on one; "
+                "an async consumer has ChannelFollowerMixin"
+            )
+        asyncio.run_coroutine_threadsafe(work, self._open_inbox().loop).result()

@@ -1,0 +1,65 @@
+"""Server-sent events as a Channels consumer.
+
+Channels' `AsyncHttpConsumer` reads no message while its ``handle()`` runs, so it cannot see that a client has left. This
+one is an ASGI application of its own with the same manners (`as_asgi`, hooks, one instance per request); it listens while
+it streams.
+"""
+
+from __future__ import annotations
+
+from sse_bridge import SSEBridgeError
+from sse_bridge.streams import (
+    StreamResponse,
+    method_not_allowed,
+    refusal,
+    scope_request,
+    send_refusal,
+    send_stream,
+    stream_channels,
+)
+
+from .access import BridgeConsumer, Receive, Scope, Send
+
+
+class EventStreamConsumer(BridgeConsumer):
+    """Streams channels to an EventSource, as NDJSON or as text; resumes by Last-Event-ID or ``?after=``.
+
+        path("orders/<int:number>/events/", OrderEvents.as_asgi())
+
+        class OrderEvents(EventStreamConsumer):
+            def get_channels(self, scope):
+                return [f"orders:{scope['url_route']['kwargs']['number']}"]
+
+            async def authorize(self, scope, channels):
+                return scope["user"].is_authenticated
+
+    Without a `get_channels` the client chooses (``?channel=a&channel=b``), and `authorize` must be there.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; returns when the stream is over or the client is gone."""
+        if scope["type"] != "http":
+            raise ValueError(
+                f"EventStreamConsumer serves http, got a scope of type {scope['type']!r}; check the router"
+            )
+        head_only = scope["method"] == "HEAD"
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_refusal(method_not_allowed(scope["method"]), send)
+            return
+        try:
+            response = await self._respond(scope)
+        except SSEBridgeError as error:
+            await send_refusal(refusal(error, debug=self._bridge().settings.debug), send, head_only=head_only)
+            return
+        await send_stream(response, receive, send, head_only=head_only)
+
+    async def _respond(self, scope: Scope) -> StreamResponse:
+        request = scope_request(scope)
+        bridge = self._bridge()
+        # checked, before a hook sees what a client made up
+        channels = bridge.wish(await self._chosen(scope) if self._chooses else request.channels).channels
+        grant = await self._grant(scope, channels)
+        return stream_channels(
+            bridge, channels, request, filter=self.filter, policy=self.policy, queue_size=self.queue_size,
+            start=self.start, last=self.last, grant=grant,
+        )  # fmt: skip

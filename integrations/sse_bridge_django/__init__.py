@@ -1,0 +1,39 @@
+"""sse_bridge for Django: streams from sync and async views, under WSGI and ASGI.
+
+# settings.py
+INSTALLED_APPS = [..., "sse_bridge_django"]
+SSE_BRIDGE = {"URL": "redis://localhost:6379/0"}                 # without it: the memory backend, one process
+
+# views.py
+from sse_bridge_django import event_stream, publish
+
+def order_events(request, number):                              # ``async def`` works as well
+    return event_stream(request, f"orders:{number}")
+
+publish("orders:42", {"status": "paid"}, type="order.paid")     # from any sync code; ``await apublish(…)`` elsewhere
+"""
+
+from __future__ import annotations
+
+try:
+    import django  # noqa: F401  # asked for first, so that a missing Django is told in one sentence
+except ImportError as error:
+    raise ImportError("sse_bridge_django needs Django 4.2 or later: pip install 'sse-bridge[django]'") from error
+
+from sse_bridge import apublish, get_bridge, publish
+
+from .commits import publish_on_commit
+from .responses import EventStreamResponse, event_stream
+from .urls import event_stream_path
+from .views import EventStreamView
+
+__all__ = [
+    "EventStreamResponse",
+    "EventStreamView",
+    "apublish",
+    "event_stream",
+    "event_stream_path",
+    "get_bridge",
+    "publish",
+    "publish_on_commit",
+]

@@ -1,0 +1,51 @@
+"""The app: gives the process its default bridge, its checks and its drain."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+
+from sse_bridge.streams import ensure_drain_handler
+
+from . import checks
+from .conf import SETTING, configure_default, logger
+from .servers import seen_server
+
+
+class SSEBridgeConfig(AppConfig):
+    """``INSTALLED_APPS = ["sse_bridge_django"]``."""
+
+    name = "sse_bridge_django"
+    label = "sse_bridge"
+    verbose_name = "sse_bridge"
+
+    def ready(self) -> None:
+        configure_default()
+        setting_changed.connect(_setting_changed, dispatch_uid="sse_bridge_django")
+        checks.register()
+        if _is_command():
+            return
+        ensure_drain_handler()  # a thread of gunicorn's gthread worker cannot set it up at its first stream
+        if seen_server(sys.argv, os.environ).program is not None:
+            # servers run no checks, so the log is the only place where the people who deploy would see them
+            for message in checks.check_server(None):
+                logger.warning("%s (%s) %s", message.msg, message.id, message.hint)
+
+
+def _setting_changed(*, setting: str, **others: Any) -> None:
+    """Tests override settings; the bridge follows."""
+    if setting == SETTING:
+        configure_default()
+
+
+def _is_command() -> bool:
+    """Whether this process is a management command. Its signals are its own; so Ctrl-C ends runserver at once."""
+    path = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(path)
+    if name == "__main__.py":  # python -m django
+        name = os.path.basename(os.path.dirname(path))
+    return name in ("manage.py", "django-admin", "django")

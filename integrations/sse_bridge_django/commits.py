@@ -1,0 +1,38 @@
+"""Publishing that waits for the transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from sse_bridge import Bridge, get_bridge
+
+
+def publish_on_commit(
+    channel: str,
+    data: Any = None,
+    *,
+    using: str | None = None,
+    robust: bool = False,
+    bridge: Bridge | None = None,
+    **options: Any,
+) -> None:
+    """Publishes after the current transaction commits; not at all if it is rolled back, at once if there is none.
+
+    It is lost if the process dies between the commit and the publish: where that matters, publish from an outbox table.
+    The data is read at the commit, so do not change it after this call.
+
+    Args:
+        channel, data: as for `Bridge.publish`.
+        using: the alias of the database whose transaction counts; the default one if omitted.
+        robust: True: an error while publishing is logged by Django, and what else waits for the commit still runs.
+            False: it is raised where the atomic block ends. The transaction is committed in both cases.
+        bridge: the default one if omitted.
+        options: ``type``, ``visibility``, ``store``, ``idempotency_key`` of `Bridge.publish`.
+    """
+
+    def publish() -> None:
+        (bridge or get_bridge()).publish(channel, data, **options)
+
+    transaction.on_commit(publish, using=using, robust=robust)

@@ -1,0 +1,211 @@
+"""`event_stream`: channels or an iterable as a response, in the colour that the handler of this request can stream.
+
+Django streams a sync iterator under WSGI and an async one under ASGI; the other colour it collects into a list, which
+for an endless stream is a hang. The view's own colour says nothing about the handler, the request's class does.
+
+Behind ``SSEBridgeMiddleware`` the view's answer is only a token; the middleware serves the stream when Django is done
+with the request, so neither a thread nor a database connection is held for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+import django
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
+from sse_bridge.errors import AsyncContextError, ConfigurationError, NotAcceptable
+from sse_bridge.streams import (
+    HANDOFF_HEADER,
+    Grant,
+    StreamRequest,
+    StreamResponse,
+    call_sync,
+    current_handoff,
+    ensure_drain_handler,
+    grant_of,
+    is_async,
+    refusal,
+    stream_channels,
+    stream_source,
+)
+
+# Before 5.0 the ASGI handler does not listen while it streams: a stream whose client left would run until its lifetime.
+NOTICES_DISCONNECT = django.VERSION >= (5, 0)
+
+
+def event_stream(
+    request: HttpRequest,
+    channels_or_source: Any,
+    *,
+    filter: Filter | None = None,
+    format: str | None = None,
+    authorize: Callable[..., Any] | None = None,
+    grant: Grant | None = None,
+    bridge: Bridge | None = None,
+    **options: Any,
+) -> HttpResponseBase:
+    """A response that follows channels, or streams an iterable; the same call in sync and async views, WSGI and ASGI.
+
+        def order_events(request, number):
+            return event_stream(request, f"orders:{number}")
+
+    A client that comes back resumes after its Last-Event-ID, or ``?after=``. The call does not wait, so it may be made on
+    an event loop. You may set headers and cookies on what it returns, but not the status.
+
+    Args:
+        request: Django's, or a wrapper that keeps it as ``_request`` (Django REST framework).
+        channels_or_source: a channel's name or a list, tuple or set of names, chosen by the view; or any other sync or
+            async iterable of events, dicts ``{"event", "data"}``, values, str or bytes, or a function that makes one.
+        filter: which events the client gets; what is not for browsers is hidden unless it names visibilities.
+        format: ``sse``, ``ndjson`` or ``text``, for a source also ``json_array`` or ``bytes``, instead of asking
+            ``?format=`` and the Accept header.
+        authorize: ``authorize(request, channels)`` returns False (403), True or a `Grant`. An async one is for sync
+            views; an async view awaits its own check and passes `grant`, or raises ``PermissionDenied``.
+        grant: the outcome of the view's own check: whose stream it is, when it ends, what may be seen.
+        bridge: the default one if omitted.
+        options: for channels ``policy``, ``queue_size``, ``start`` and ``last`` of `sse_bridge.streams.stream_channels`;
+            for a source ``restart``, ``own_thread`` and ``content_type`` of `sse_bridge.streams.stream_source`.
+
+    Returns:
+        A streaming response; or 204 (the client has seen the end), or 4xx and 503 for what this library refuses, with a
+        small JSON body (RFC 9457).
+
+    Raises:
+        ConfigurationError: under ASGI on Django 4.2 without ``SSEBridgeMiddleware``; or the setting cannot work.
+        PolicyNotSupported: ``block`` on a backend that cannot keep it.
+        InvalidInput: the source is none.
+        AsyncContextError: an async `authorize` on a thread that runs an event loop.
+    """
+    names = _names(channels_or_source)
+    try:
+        if authorize is not None:
+            grant = _authorized(authorize, request, names or ())
+        wanted = stream_request(request)
+        if format is not None:
+            wanted = dataclasses.replace(wanted, format=format)
+        if names is not None:
+            stream = stream_channels(bridge or get_bridge(), names, wanted, filter=filter, grant=grant, **options)
+            return _response(request, stream, EventStreamResponse)
+    except SSEBridgeError as error:
+        return error_response(error)
+    try:
+        stream = stream_source(
+            bridge or get_bridge(), channels_or_source, wanted, filter=filter, grant=grant, **options
+        )
+    except NotAcceptable as error:  # all else is the view's mistake, not the client's
+        return error_response(error)
+    return _response(request, stream, SourceResponse)
+
+
+def stream_request(request: HttpRequest) -> StreamRequest:
+    """What the client asks for; raises `InvalidInput`."""
+    # request.GET, not the query string: under WSGI that one is latin-1, whatever the client sent
+    pairs = [(name, value) for name, values in request.GET.lists() for value in values]
+    return StreamRequest.from_http({name.lower(): value for name, value in request.headers.items()}, pairs)
+
+
+def error_response(error: SSEBridgeError) -> HttpResponse:
+    """The answer to what a client may cause; raises `error` again if it is the program's own fault (500)."""
+    if error.http_status == 500:
+        raise error  # Django knows better whom to tell what
+    answer = refusal(error)
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+
+
+class SourceResponse(StreamingHttpResponse):
+    """Django's streaming response around a source, made by `event_stream`."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        ensure_drain_handler()
+        return super().__iter__()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        ensure_drain_handler()
+        async for piece in super().__aiter__():
+            yield piece
+
+
+class EventStreamResponse(SourceResponse):
+    """Django's streaming response around channels, made by `event_stream`.
+
+    When the stream begins, the database connections of the request are closed: an open stream would hold each for an
+    hour, and a database has a hundred. What runs later opens them again; inside a transaction they stay. (A source keeps
+    them: it may be reading from one.)
+    """
+
+    def __iter__(self) -> Iterator[bytes]:
+        _close_connections()
+        return super().__iter__()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # in the thread of this request's sync code, where its connections are; it exists since request_started
+        await sync_to_async(_close_connections, thread_sensitive=True)()
+        async for piece in super().__aiter__():
+            yield piece
+
+
+def _response(request: HttpRequest, stream: StreamResponse, kind: type[SourceResponse]) -> HttpResponseBase:
+    if stream.bodies is None:
+        ended = HttpResponse(status=stream.status, headers=dict(stream.headers))
+        del ended["Content-Type"]
+        return ended
+    headers = dict(stream.headers)
+    headers.setdefault("Content-Encoding", "identity")  # else GZipMiddleware holds events back until a block is full
+    # a response with a body of its own would get a length, an ETag, or a place in a cache from other middleware
+    body: Iterable[bytes] | AsyncIterator[bytes]
+    if not isinstance(getattr(request, "_request", request), ASGIRequest):
+        body = () if request.method == "HEAD" else stream.bodies.sync_body()
+    elif request.method == "HEAD":
+        body = _pieces()
+    elif (handoff := current_handoff()) is not None and handoff.offer(stream):
+        headers[HANDOFF_HEADER] = handoff.nonce
+        headers["Content-Encoding"] = "identity"  # of the token; the stream brings its own
+        return StreamingHttpResponse(_pieces(handoff.nonce.encode()), headers=headers)
+    elif NOTICES_DISCONNECT:
+        body = stream.bodies.async_body()
+    else:
+        raise ConfigurationError(
+            f"Django {django.get_version()} never notices under ASGI that a client has left, so its streams would pile "
+            "up: wrap the application in asgi.py in sse_bridge_asgi.SSEBridgeMiddleware, use Django 5.2 or later, or WSGI"
+        )
+    return kind(body, headers=headers)
+
+
+def _names(channels_or_source: Any) -> tuple[str, ...] | None:
+    """The channels; None for a source."""
+    if isinstance(channels_or_source, str):
+        return (channels_or_source,)
+    if isinstance(channels_or_source, (list, tuple, set, frozenset)):
+        names = tuple(channels_or_source)
+        return names if all(isinstance(name, str) for name in names) else None
+    return None
+
+
+def _authorized(authorize: Callable[..., Any], request: HttpRequest, names: tuple[str, ...]) -> Grant:
+    if is_async(authorize) and asyncio._get_running_loop() is not None:
+        raise AsyncContextError(
+            f"event_stream() cannot await {authorize!r:.100} on a thread that runs an event loop: await it in the async "
+            "view and pass its outcome, event_stream(…, grant=Grant(…)), or make the view sync"
+        )
+    return grant_of(call_sync(authorize, request, names))
+
+
+async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _close_connections() -> None:
+    """This thread's database connections that are in no transaction; Django opens them again when they are needed."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

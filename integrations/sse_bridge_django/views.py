@@ -1,0 +1,86 @@
+"""The class-based view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import classonlymethod
+from django.views import View
+
+from sse_bridge import Filter, SSEBridgeError
+from sse_bridge.config import Policy
+from sse_bridge.errors import ConfigurationError
+from sse_bridge.streams import call_sync
+
+from .responses import error_response, event_stream, stream_request
+
+
+class EventStreamView(View):
+    """Streams the channels that `get_channels` names to whom `authorize` lets.
+
+        class OrderEvents(LoginRequiredMixin, EventStreamView):
+            def get_channels(self):
+                return [f"orders:{self.kwargs['number']}"]
+
+            async def authorize(self, request, channels):           # or ``def``
+                return await request.user.orders.filter(number=self.kwargs["number"]).aexists()
+
+    The view itself is sync: that costs nothing under WSGI, and under ASGI the thread that each of Django's requests has
+    anyway. Behind ``SSEBridgeMiddleware`` that thread is free as soon as the view has decided.
+
+    Attributes:
+        channels: what the default `get_channels` returns.
+        channels_from_query: True: the client names them (``?channel=a&channel=b``); then `authorize` is required.
+        filter: which events the client gets, unless a grant says otherwise.
+        policy: what happens when the client is slow; the setting if None.
+
+    Raises:
+        ConfigurationError: from ``as_view()``: no channels, or channels from the query without `authorize`.
+    """
+
+    http_method_names = ["get", "head", "options"]  # noqa: RUF012  # Django's own attribute
+
+    channels: Iterable[str] | str | None = None
+    channels_from_query: bool = False
+    filter: Filter | None = None
+    policy: Policy | None = None
+
+    def get_channels(self) -> Any:
+        """One channel or several; may be ``async def``. ``self.request``, ``self.args`` and ``self.kwargs`` are set."""
+        if self.channels_from_query:
+            return stream_request(self.request).channels
+        return self.channels
+
+    def authorize(self, request: HttpRequest, channels: tuple[str, ...]) -> Any:
+        """False (403), True, or a `Grant`; may be ``async def``, and may raise `NotAuthenticated` (401) or
+        ``PermissionDenied``. Called before anything is read from the log."""
+        return True
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            channels = call_sync(self.get_channels)
+        except SSEBridgeError as error:
+            return error_response(error)
+        return event_stream(request, channels, filter=self.filter, policy=self.policy, authorize=self.authorize)
+
+    @classonlymethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:  # noqa: N805  # a classmethod, by another name
+        hook = initkwargs.get("authorize", cls.authorize)
+        if initkwargs.get("channels_from_query", cls.channels_from_query):
+            if hook is None or hook is EventStreamView.authorize:
+                raise ConfigurationError(
+                    f"{cls.__name__} lets the client choose its channels, so it needs authorize=, a function of the "
+                    "request and the channels that returns False, True or a Grant; to let everybody read everything "
+                    "say so: authorize=lambda request, channels: True"
+                )
+        elif cls.get_channels is EventStreamView.get_channels and not initkwargs.get("channels", cls.channels):
+            raise ConfigurationError(
+                f"{cls.__name__} has no channels: set channels=[…], define get_channels(), "
+                "or set channels_from_query=True and authorize="
+            )
+        if hook is None:
+            del initkwargs["authorize"]
+        return super().as_view(**initkwargs)

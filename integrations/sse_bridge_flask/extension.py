@@ -1,0 +1,118 @@
+"""The extension: gives each app its bridge, made from its config, the command line and the mounted routes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, has_app_context
+from typing_extensions import Unpack
+
+import sse_bridge
+from sse_bridge import Bridge, Position
+from sse_bridge.errors import ConfigurationError
+from sse_bridge.streams import ensure_drain_handler
+
+from .commands import sse_commands
+from .current import EXTENSION, get_bridge
+from .responses import Authorize, StreamOptions
+from .routes import stream_view
+
+
+class SSEBridge:
+    """One per project; any number of apps, each with a bridge of its own.
+
+    Args:
+        app: initialised at once; else call `init_app`, once per app.
+        bridge: an existing bridge for all apps, instead of one per app made from its config.
+        default: also makes the app's bridge the one behind `sse_bridge.publish` (the app initialised last wins); say
+            False where several apps with bridges of their own share a process.
+        settings: settings of `sse_bridge.Settings`; they win over the app's config.
+    """
+
+    def __init__(
+        self, app: Flask | None = None, *, bridge: Bridge | None = None, default: bool = True, **settings: Any
+    ) -> None:
+        if bridge is not None and settings:
+            raise ConfigurationError(f"a bridge has its settings already; got bridge= and also {sorted(settings)!r}")
+        self._bridge = bridge
+        self._default = default
+        self._settings = settings
+        self._mounts: list[tuple[str, str, Any]] = []
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Gives `app` a bridge. Its config must be complete: later changes are not seen.
+
+        The config holds a mapping ``SSE_BRIDGE = {"URL": …}``, or keys ``SSE_BRIDGE_URL`` …, or both (the mapping wins).
+
+        Raises:
+            ConfigurationError: an unknown setting, a value out of range, or a second call for the same app.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigurationError(f"the app {app.name!r} has a bridge already; call init_app once per app")
+        bridge = self._bridge
+        if bridge is None:
+            bridge = Bridge.from_settings(_settings(app), **self._settings)
+        app.extensions[EXTENSION] = bridge
+        app.cli.add_command(sse_commands)
+        self._apps.add(app)
+        for path, endpoint, view in self._mounts:
+            app.add_url_rule(path, endpoint, view)
+        if self._default:
+            sse_bridge.configure(bridge)
+        # Worker processes that import the app in their main thread have set their own handlers by now. With gunicorn's
+        # --preload nothing of ours runs there before the first stream, so its post_worker_init must call this too.
+        ensure_drain_handler()
+
+    def mount(
+        self,
+        path: str,
+        *,
+        authorize: Authorize | None = None,
+        endpoint: str = "sse_bridge_events",
+        **options: Unpack[StreamOptions],
+    ) -> None:
+        """Adds a route on which the client chooses the channels, to every app of this extension, earlier and later ones.
+
+        Args:
+            path: as for ``app.add_url_rule``.
+            authorize: who may see what; see `event_blueprint`.
+            endpoint: for ``url_for``; a second mount needs another one.
+            options: as for `event_stream`.
+
+        Raises:
+            ConfigurationError: no authorize hook.
+        """
+        view = stream_view(authorize, **options)
+        self._mounts.append((path, endpoint, view))
+        for app in self._apps:
+            app.add_url_rule(path, endpoint, view)
+
+    @property
+    def bridge(self) -> Bridge:
+        """The bridge of the current app; without an app context that of the only app, if there is one."""
+        if self._bridge is not None:
+            return self._bridge
+        if not has_app_context() and len(self._apps) == 1:
+            bridge: Bridge = next(iter(self._apps)).extensions[EXTENSION]
+            return bridge
+        return get_bridge()
+
+    def publish(self, channel: str, data: Any = None, **options: Any) -> Position | None:
+        """`Bridge.publish` on `bridge`; for sync views, threads and greenlets."""
+        return self.bridge.publish(channel, data, **options)
+
+    async def apublish(self, channel: str, data: Any = None, **options: Any) -> Position | None:
+        """`Bridge.apublish` on `bridge`; for async views."""
+        return await self.bridge.apublish(channel, data, **options)
+
+
+def _settings(app: Flask) -> dict[str, Any]:
+    own = app.config.get("SSE_BRIDGE", {})
+    if not isinstance(own, Mapping):
+        raise ConfigurationError(f"app.config['SSE_BRIDGE'] must be a mapping such as {{'URL': …}}, got {own!r:.100}")
+    return {**app.config.get_namespace("SSE_BRIDGE_"), **{str(name).lower(): value for name, value in own.items()}}

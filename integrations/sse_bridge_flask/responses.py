@@ -1,0 +1,240 @@
+"""A stream as the return value of a view: the four jobs of an adapter.
+
+Under WSGI the server iterates the body on the view's own thread or greenlet, and a gone client is noticed when a
+heartbeat is written. Behind `SSEBridgeMiddleware` on ASGI the view hands its stream over and returns at once. Under
+any other ASGI bridge nobody would ever close the body, so there it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import tempfile
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any, Final, NoReturn, TypeAlias, TypedDict, cast
+
+from flask import Request, Response, current_app, request
+from typing_extensions import Unpack
+from werkzeug.exceptions import default_exceptions
+
+from sse_bridge import Filter, SSEBridgeError
+from sse_bridge.config import Policy
+from sse_bridge.errors import AsyncContextError, ConfigurationError
+from sse_bridge.streams import (
+    HANDOFF_HEADER,
+    Grant,
+    StreamRequest,
+    StreamResponse,
+    SyncBody,
+    call_async,
+    call_sync,
+    current_handoff,
+    ensure_drain_handler,
+    grant_of,
+    is_async,
+    refusal,
+    stream_channels,
+    stream_source,
+)
+
+from .current import get_bridge
+
+# (request, channels) -> False, True or a Grant; sync or async
+Authorize: TypeAlias = Callable[[Request, tuple[str, ...]], Any]
+Source: TypeAlias = str | Iterable[Any] | AsyncIterable[Any] | Callable[[], Any]
+
+
+class StreamOptions(TypedDict, total=False):
+    """What a view may say about its stream; `sse_bridge.streams` explains each.
+
+    Attributes:
+        filter: which events the client gets.
+        format: its name (sse, ndjson, text; json_array and bytes for sources), instead of negotiating.
+        policy: channels: what happens when the client is slow.
+        queue_size: channels: how many events behind counts as slow.
+        start: channels: ``"earliest"`` or ``"now"``: where a client without an id begins.
+        last: channels: likewise: with the last so many events.
+        restart: sources: False: do not run it again for a client that was cut off.
+        own_thread: sources: run it apart from the server's thread, so that a gone client is noticed while it is silent.
+        content_type: sources: instead of the format's own.
+    """
+
+    filter: Filter | None
+    format: str | None
+    policy: Policy | None
+    queue_size: int | None
+    start: str | None
+    last: int | None
+    restart: bool
+    own_thread: bool
+    content_type: str | None
+
+
+_NAMES: Final = (list, tuple, set, frozenset)
+
+
+def event_stream(
+    channels_or_source: Source, *, authorize: Authorize | None = None, **options: Unpack[StreamOptions]
+) -> Response:
+    """A streaming response; return it from a view, sync or async.
+
+    Args:
+        channels_or_source: the name of a channel, or a list, tuple or set of names; anything else is a
+            source: an iterable, sync or async, of events, str, bytes or ``{"event": …, "data": …}``, or a callable that
+            makes one. One that uses ``flask.request`` while it runs must be wrapped in ``flask.stream_with_context``.
+        authorize: called with the request and the channels before anything else; returns False, True or a `Grant`.
+        options: see `StreamOptions`.
+
+    Raises:
+        HTTPException: 400 for a bad channel name or query, 401 or 403 by the hook, 406, 429, 503; the app's error
+            handlers see it.
+        ConfigurationError: the app runs under an ASGI bridge without `SSEBridgeMiddleware`, or has no bridge.
+        AsyncContextError: an async hook in an async view; await `aevent_stream` there.
+    """
+    channels = _channels(channels_or_source)
+    if authorize is None:
+        return _respond(channels_or_source, channels, None, options)
+    if is_async(authorize) and _on_a_loop():
+        raise AsyncContextError("event_stream() cannot wait for an async authorize hook here; await aevent_stream()")
+    try:
+        grant = grant_of(call_sync(authorize, _this_request(), channels or ()))
+    except SSEBridgeError as error:
+        _refuse(error)
+    return _respond(channels_or_source, channels, grant, options)
+
+
+async def aevent_stream(
+    channels_or_source: Source, *, authorize: Authorize | None = None, **options: Unpack[StreamOptions]
+) -> Response:
+    """The async twin of `event_stream`, for async views with an async hook."""
+    channels = _channels(channels_or_source)
+    grant = None
+    if authorize is not None:
+        try:
+            grant = grant_of(await call_async(authorize, _this_request(), channels or ()))
+        except SSEBridgeError as error:
+            _refuse(error)
+    return _respond(channels_or_source, channels, grant, options)
+
+
+def stream_request() -> StreamRequest:
+    """What the current request asks for.
+
+    Raises:
+        HTTPException: 400, for a query that has no meaning.
+    """
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        return StreamRequest.from_http(headers, request.query_string.decode("latin-1"))
+    except SSEBridgeError as error:
+        _refuse(error)
+
+
+class _ClosingBody:
+    """WSGI's iterable. In passthrough mode the server closes it and not the response, so it closes both."""
+
+    def __init__(self, body: SyncBody) -> None:
+        self._body = body
+        self._closed = False
+        self.response: Response | None = None
+
+    def __iter__(self) -> _ClosingBody:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._body)
+
+    def close(self) -> None:
+        """The stream gives everything back, and the response's own callbacks run; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._body.close()
+        finally:
+            if self.response is not None:
+                self.response.close()
+
+
+def _channels(channels_or_source: Source) -> tuple[str, ...] | None:
+    """The names, or None for a source."""
+    if isinstance(channels_or_source, str):
+        return (channels_or_source,)
+    if isinstance(channels_or_source, _NAMES):
+        return tuple(channels_or_source)
+    return None
+
+
+def _respond(
+    channels_or_source: Source, channels: tuple[str, ...] | None, grant: Grant | None, options: StreamOptions
+) -> Response:
+    asked = stream_request()
+    if options.get("format") is not None:
+        asked = dataclasses.replace(asked, format=options.pop("format"))
+    try:
+        if channels is None:
+            stream = stream_source(get_bridge(), channels_or_source, asked, grant=grant, **cast(Any, options))
+        else:
+            stream = stream_channels(get_bridge(), channels, asked, grant=grant, **cast(Any, options))
+    except SSEBridgeError as error:
+        _refuse(error)
+    return _hand_over(stream)
+
+
+def _hand_over(stream: StreamResponse) -> Response:
+    headers = list(stream.headers)
+    if stream.bodies is None:
+        return current_app.response_class(status=stream.status, headers=headers)
+    handoff = current_handoff()
+    if handoff is not None and handoff.offer(stream):
+        headers = [header for header in headers if header[0] != "Content-Encoding"]  # the token is not encoded
+        headers.append((HANDOFF_HEADER, handoff.nonce))
+        return current_app.response_class(handoff.nonce, headers=headers)
+    if _under_asgi(request.environ):
+        raise ConfigurationError(
+            "a Flask stream under an ASGI bridge cannot notice that its client is gone; serve sse_bridge_asgi.flask_asgi(app), "
+            "which puts SSEBridgeMiddleware around the app, or use a WSGI server (gunicorn with gthread or gevent workers)"
+        )
+    ensure_drain_handler()
+    body = _ClosingBody(stream.bodies.sync_body())
+    # passthrough keeps after_request hooks from collecting the stream: compressors, ETags
+    body.response = current_app.response_class(body, status=stream.status, headers=headers, direct_passthrough=True)
+    return body.response
+
+
+def _under_asgi(environ: dict[str, Any]) -> bool:
+    """Whether an ASGI server calls this WSGI app through a bridge.
+
+    a2wsgi says so. asgiref, Starlette, uvicorn and hypercorn do not, but each reads the body into memory first, claims
+    both kinds of concurrency and names no server software; no WSGI server does all three.
+    """
+    if "asgi.scope" in environ:
+        return True
+    collected = isinstance(environ.get("wsgi.input"), (io.BytesIO, tempfile.SpooledTemporaryFile))
+    concurrent = bool(environ.get("wsgi.multithread") and environ.get("wsgi.multiprocess"))
+    return collected and concurrent and "SERVER_SOFTWARE" not in environ
+
+
+def _this_request() -> Request:
+    """The request itself, which a hook may keep; the proxy means something in its own context only."""
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return current
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _refuse(error: SSEBridgeError) -> NoReturn:
+    """Raises the HTTP error of Flask's own kind: the app's error handlers see it, without one its body is JSON (RFC 9457)."""
+    if error.http_status == 500:
+        raise error
+    answer = refusal(error)
+    response = current_app.response_class(answer.body, status=answer.status, headers=list(answer.headers))
+    description = str(error) if answer.status < 500 else None  # it may name hosts
+    raise default_exceptions[answer.status](description, response) from error

@@ -1,0 +1,51 @@
+"""Routes where the client chooses the channels: ``GET /events?channel=a&channel=b``. Each has an authorize hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response
+from typing_extensions import Unpack
+
+from sse_bridge.errors import ConfigurationError
+
+from .responses import Authorize, StreamOptions, event_stream, stream_request
+
+
+def event_blueprint(
+    *,
+    authorize: Authorize | None = None,
+    path: str = "/events",
+    name: str = "sse_bridge",
+    **options: Unpack[StreamOptions],
+) -> Blueprint:
+    """A blueprint with one route, at `path`.
+
+    Args:
+        authorize: called with the request and the channels that the client named; returns False (403), True, or a `Grant`
+            with a user, an expiry and a filter; sync or async. It may raise `NotAuthenticated` (401).
+        path: below the ``url_prefix`` of ``app.register_blueprint``.
+        name: the blueprint's; its endpoint is ``<name>.events``.
+        options: as for `event_stream`.
+
+    Raises:
+        ConfigurationError: no authorize hook.
+    """
+    blueprint = Blueprint(name, __name__)
+    blueprint.add_url_rule(path, "events", stream_view(authorize, **options))
+    return blueprint
+
+
+def stream_view(authorize: Authorize | None, **options: Unpack[StreamOptions]) -> Callable[[], Response]:
+    """The view behind such a route."""
+    if not callable(authorize):
+        raise ConfigurationError(
+            "a route where the client chooses the channels needs authorize=, a function of (request, channels), got "
+            f"{authorize!r:.100}; to let everyone see everything say authorize=lambda request, channels: True"
+        )
+    hook = authorize
+
+    def events() -> Response:
+        return event_stream(stream_request().channels, authorize=hook, **options)
+
+    return events

@@ -1,0 +1,22 @@
+"""Streams as return values, for Starlette and FastAPI.
+
+    @app.get("/orders/{number}/events")
+    async def events(number: int):
+        return EventStream(f"orders:{number}", bridge=bridge)
+
+    @app.post("/ask")
+    async def ask(question: Question):
+        return EventSourceResponse(answer(question))          # any sync or async iterable
+
+Channels that the client chooses are served by `sse_bridge_asgi.EventStreamApp`, mounted: ``Mount("/events", …)``.
+"""
+
+try:
+    import starlette as _starlette  # noqa: F401  # only to say clearly what is missing
+except ImportError as error:
+    raise ImportError("sse_bridge_starlette needs Starlette: pip install 'sse-bridge[starlette]'") from error
+
+from .requests import stream_request
+from .responses import EventSourceResponse, EventStream
+
+__all__ = ["EventSourceResponse", "EventStream", "stream_request"]

@@ -1,0 +1,176 @@
+"""`EventStream` and `EventSourceResponse`: responses to return from an endpoint, sync or async.
+
+What the client sent is read when the response is served, so neither needs the request. They keep the headers and cookies
+that are set on them, and run their background task after the stream. What keeps a stream from being
+served is answered with a status and a small JSON body (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+
+from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
+from sse_bridge.config import Policy
+from sse_bridge.errors import ConfigurationError
+from sse_bridge.streams import (
+    Grant,
+    StreamRequest,
+    StreamResponse,
+    grant_of,
+    is_async,
+    refusal,
+    scope_request,
+    send_refusal,
+    send_stream,
+    stream_channels,
+    stream_source,
+    with_headers,
+)
+
+
+class _Streaming(Response):
+    """What both responses share."""
+
+    # for OpenAPI; the header says what was negotiated
+    media_type: ClassVar[str] = "text/event-stream"  # type: ignore[misc]  # an instance's there, which nobody sets here
+
+    def __init__(
+        self,
+        bridge: Bridge | None,
+        status_code: int,
+        headers: Mapping[str, str] | None,
+        background: BackgroundTask | None,
+    ) -> None:
+        if status_code != 200:
+            raise ConfigurationError(f"EventSource accepts a stream with status 200 only, got {status_code!r}")
+        self.status_code = status_code
+        self.background = background
+        self._bridge = bridge
+        self.init_headers(headers)
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bridge = self._bridge or get_bridge()
+        head_only = scope["method"] == "HEAD"
+        try:
+            response = await self._response(bridge, scope_request(scope), Request(scope, receive))
+        except SSEBridgeError as error:
+            await send_refusal(refusal(error, debug=bridge.settings.debug), send, head_only=head_only)
+        else:
+            response = with_headers(response, self.raw_headers)
+            await send_stream(response, receive, send, head_only=head_only)
+        if self.background is not None:
+            await self.background()
+
+    @abstractmethod
+    async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse: ...
+
+
+class EventStream(_Streaming):
+    """A response that follows channels; a client that comes back resumes where it was.
+
+    Args:
+        channels: one name or several, chosen by the endpoint.
+        bridge: whose channels; None: the default bridge.
+        authorize: a hook, sync or async, that gets Starlette's request and the channels and returns False, True or a
+            `Grant`; or decide in the endpoint and pass
+        grant: the outcome.
+        filter: which events the client gets; events that are not for browsers are hidden unless it names visibilities.
+        policy: what happens when the client is slow; the setting if omitted.
+        queue_size: likewise.
+        start: ``"earliest"`` or ``"now"``: where a client without an id begins.
+        last: likewise: with the last so many entries.
+        headers: besides the stream's own, which win.
+        background: runs after the stream.
+        status_code: 200; FastAPI's schema reads it from here.
+    """
+
+    def __init__(
+        self,
+        channels: str | Iterable[str],
+        *,
+        bridge: Bridge | None = None,
+        authorize: Callable[[Request, tuple[str, ...]], Any] | None = None,
+        grant: Grant | None = None,
+        filter: Filter | None = None,
+        policy: Policy | None = None,
+        queue_size: int | None = None,
+        start: str | None = None,
+        last: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+        status_code: int = 200,
+    ) -> None:
+        super().__init__(bridge, status_code, headers, background)
+        self._channels = (channels,) if isinstance(channels, str) else tuple(channels)
+        self._authorize = authorize
+        self._grant = grant
+        self._options: dict[str, Any] = {
+            "filter": filter, "policy": policy, "queue_size": queue_size, "start": start, "last": last,
+        }  # fmt: skip
+
+    @override
+    async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
+        grant = self._grant
+        if self._authorize is not None:
+            bridge.wish(self._channels)  # no hook sees a name that breaks the rule
+            grant = grant_of(await _call(self._authorize, request, self._channels))
+        return stream_channels(bridge, self._channels, asked, grant=grant, **self._options)
+
+
+class EventSourceResponse(_Streaming):
+    """A response that streams what an iterable yields: events, ``{"event", "data"}``, str or bytes, as SSE, NDJSON, JSON
+    or text. A source that fails is told by a ``stream.error`` event.
+
+    Args:
+        source: a sync or async iterable, or a callable without arguments that makes one; closed when the client leaves.
+        bridge: whose settings hold; None: the default bridge.
+        format: ``sse``, ``ndjson``, ``text``, ``json_array`` or ``bytes``, instead of what the client asks for.
+        content_type: instead of the format's own, for text and bytes.
+        filter: which items the client gets.
+        grant: as for `EventStream`.
+        restart: False: do not run the source again for a client that was cut off.
+        headers: besides the stream's own, which win.
+        background: runs after the stream.
+        status_code: 200; FastAPI's schema reads it from here.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any] | AsyncIterable[Any] | Callable[[], Any],
+        *,
+        bridge: Bridge | None = None,
+        format: str | None = None,
+        content_type: str | None = None,
+        filter: Filter | None = None,
+        grant: Grant | None = None,
+        restart: bool = True,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+        status_code: int = 200,
+    ) -> None:
+        super().__init__(bridge, status_code, headers, background)
+        self._source = source
+        self._options: dict[str, Any] = {
+            "format": format, "content_type": content_type, "filter": filter, "grant": grant, "restart": restart,
+        }  # fmt: skip
+
+    @override
+    async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
+        return stream_source(bridge, self._source, asked, **self._options)
+
+
+async def _call(hook: Callable[..., Any], *args: Any) -> Any:
+    """The result of a hook of either colour; a sync one runs where Starlette runs sync endpoints."""
+    result = await (hook(*args) if is_async(hook) else run_in_threadpool(hook, *args))
+    return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,1 @@
+"""Celery: real workers of every pool, and what is told of their tasks."""

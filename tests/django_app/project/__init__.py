@@ -1,0 +1,1 @@
+"""A small Django site that tests run under real servers."""
