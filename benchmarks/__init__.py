@@ -1,0 +1,1 @@
+"""How much a delivered event costs, here and elsewhere: `python -m benchmarks --help`, and README.md beside this file."""

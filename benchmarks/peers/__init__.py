@@ -1,0 +1,1 @@
+"""What we compare with, each written as its own documentation does it; Redis is BENCH_REDIS."""

@@ -1,0 +1,129 @@
+"""F5: what publishing costs the publisher, and Redis. `python -m benchmarks.publishing '{"url": …}'` prints JSON.
+
+All ways take turns within one process, on one connection each, so that the machine's drift hits all of them. The anchor
+is the append script itself, by EVALSHA through redis-py with arguments made beforehand: what nobody can avoid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import redis
+
+from benchmarks.publish import event
+from sse_bridge import Bridge, Json
+from sse_bridge.publication import single
+
+ROUNDS = 7
+SINGLES = 2000  # events per way and round
+TASKS = 100
+
+
+class Meter:
+    """Collects µs per event of wall time, of the client's CPU and of Redis's, per way of publishing."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self.samples: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+
+    @contextmanager
+    def measured(self, way: str, events: int) -> Iterator[None]:
+        self._client.config_resetstat()
+        cpu, began = time.process_time(), time.perf_counter()
+        yield
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        # time inside the command alone: what limits a server that many publish to at once, by pipelines
+        commands = self._client.info("commandstats")
+        inside = sum(commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("evalsha", "publish"))
+        if way != "publish_redis":
+            inside -= commands.get("cmdstat_publish", {}).get("usec", 0)  # part of the script's time already
+        self.samples[way].append((seconds / events * 1e6, cpu / events * 1e6, inside / events))
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        return {
+            way: dict(
+                zip(
+                    ("us", "client_cpu_us", "redis_us"), map(statistics.median, zip(*samples, strict=True)), strict=True
+                )
+            )
+            for way, samples in self.samples.items()
+        }
+
+
+def bare_evalsha(bridge: Bridge, client: redis.Redis, data: Json) -> Callable[[int], Callable[[], None]]:
+    """Prepares so many calls; what it returns makes them."""
+    codec = bridge.backend._codec  # type: ignore[attr-defined]  # the only way to send exactly what the library sends
+
+    def prepare(count: int) -> Callable[[], None]:
+        calls = [
+            codec.append(single(bridge.settings, "bare", data, None, "user_facing", True, None), None)
+            for _ in range(count)
+        ]
+        sha = codec.append_script.sha.decode()
+
+        def run() -> None:
+            for arguments in calls:
+                client.evalsha(sha, *arguments)
+
+        return run
+
+    return prepare
+
+
+async def concurrently(bridge: Bridge, meter: Meter, data: Json, way: str, channels: int, rounds: int) -> None:
+    """`TASKS` tasks that publish one after the other, over one channel or as many."""
+
+    async def task(number: int, events: int) -> None:
+        for _ in range(events):
+            await bridge.apublish(f"{way}{number % channels}", data)
+
+    await asyncio.gather(*(task(number, 2) for number in range(TASKS)))  # connections and scripts
+    each = SINGLES * 2 // TASKS
+    for _ in range(rounds):
+        with meter.measured(way, each * TASKS):
+            await asyncio.gather(*(task(number, each) for number in range(TASKS)))
+    await bridge.aclose()
+
+
+def main() -> None:
+    url = json.loads(sys.argv[1])["url"]
+    data = Json(event(0, 0, 200))
+    bridge, client = Bridge(url), redis.Redis.from_url(url)
+    meter = Meter(client)
+    bare = bare_evalsha(bridge, client, data)
+    bridge.publish("warm", data)
+    bare(10)()
+    client.publish("warm", b"{}")
+
+    for _ in range(ROUNDS):
+        prepared = bare(SINGLES)
+        with meter.measured("bare", SINGLES):
+            prepared()
+        with meter.measured("publish", SINGLES):
+            for _ in range(SINGLES):
+                bridge.publish("one", data)
+        payload = event(0, 0, 200)
+        with meter.measured("publish_redis", SINGLES):
+            for _ in range(SINGLES):
+                client.publish("one", payload)
+        for way, channels in (("many", 1), ("many_spread", 100)):
+            items = [(f"{way}{number % channels}", data) for number in range(100)]
+            with meter.measured(way, 100 * 20):
+                for _ in range(20):
+                    bridge.publish_many(items)
+    for way, channels in (("apublish", 1), ("apublish_spread", TASKS)):
+        asyncio.run(concurrently(Bridge(url), meter, data, way, channels, ROUNDS))
+    paired = zip(meter.samples["publish"], meter.samples["bare"], strict=True)
+    ratio = statistics.median(ours[0] / bare[0] for ours, bare in paired)
+    print(json.dumps({**meter.medians(), "publish_to_bare": ratio}))
+
+
+if __name__ == "__main__":
+    main()
