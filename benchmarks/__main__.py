@@ -95,6 +95,7 @@ def main() -> None:
     # servers, Redis and readers inherit it
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    options.into.mkdir(parents=True, exist_ok=True)
     path = options.into / "results.json"
     results = Results.load(path)
     if options.report:

@@ -33,7 +33,10 @@ def markdown(results: Results) -> str:
         _promises(results),
         "## Figures",
         "Medians over the rounds. CPU is the server's, in user space and kernel, per delivered event. *Lost* is the worst round.",
-        *(_deliveries(results, name) for name in ("F1", "F2", "F3", "F7.1", "F7.2", "F7.3", "F9", "F10", "F10.3")),
+        *(
+            _deliveries(results, name)
+            for name in ("F1", "F2", "F3", "F7.1", "F7.2", "F7.3", "F9", "F10", "F10.3", "S1", "S2", "S3")
+        ),
         _sustained(results),
         _memory(results),
         _storm(results),

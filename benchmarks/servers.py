@@ -38,6 +38,7 @@ class Server:
         silent_head: it sends nothing before the first event.
         headers: lines that its readers' requests hold besides.
         environment: of its process.
+        broker: a kind of `benchmarks.brokers.broker`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Server:
     silent_head: bool = False
     headers: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    broker: str = "redis"
 
     @property
     def ours(self) -> bool:
@@ -70,6 +72,7 @@ def _own(name: str, title: str, command: tuple[str, ...], app: str) -> Server:
 
 _RAW = _own("ours", "sse_bridge, ASGI", _UVICORN, "asgi:app")
 _GZIP = {"SSE_BRIDGE_COMPRESSION": "gzip"}
+_TWO_WORKERS = (*_UVICORN, "--workers", "2")
 _GTHREAD = (*_GUNICORN, "--worker-class", "gthread", "--threads", "520")  # a thread per reader of F7, and some
 
 SERVERS: dict[str, Server] = {
@@ -78,6 +81,12 @@ SERVERS: dict[str, Server] = {
         _RAW,
         replace(
             _RAW, name="ours-gzip", title="sse_bridge, gzip", headers=("Accept-Encoding: gzip",), environment=_GZIP
+        ),
+        replace(
+            _RAW, name="ours-cluster", title="sse_bridge, 2 workers, Cluster", command=_TWO_WORKERS, broker="cluster"
+        ),
+        replace(
+            _RAW, name="ours-sentinel", title="sse_bridge, 2 workers, Sentinel", command=_TWO_WORKERS, broker="sentinel"
         ),
         _own("ours-django", "sse_bridge, Django view", _UVICORN, "django_views:app"),
         _own("ours-flask", "sse_bridge, Flask view", _UVICORN, "flask_views:asgi"),

@@ -11,6 +11,7 @@ F7    F1–F3 on gevent and threads, 500 readers
 F8    F2 and F4 for Django and Flask views that hand their stream off
 F9    1,000 readers of 10 channels each, with a filter that hides some events
 F10   F2 with 2 kB events and gzip, and without gzip; F10.3: F3 with gzip, whose events are too short for it
+S     F1–F3 with two workers, on a Redis Cluster of three nodes and behind Sentinel
 """
 
 from __future__ import annotations
@@ -91,20 +92,24 @@ SHAPES: dict[str, Shape] = {
         replace(_F2, name="F9", channels=10, per_reader=10, hidden=True),
         replace(_F2, name="F10", size=2000),
         replace(_F3, name="F10.3", rounds=1),
+        replace(_F1, name="S1", rounds=1),
+        replace(_F2, name="S2", rounds=1),
+        replace(_F3, name="S3", rounds=1),
     )
 }
 
 PEERS = ("better-sse", "litestar", "sse-starlette", "django-eventstream", "flask-sse")
 GEVENT = ("ours-gevent", "ours-gthread", "flask-sse")
 HANDOFF = ("ours-django", "ours-flask")
+SCALED_OUT = ("ours-cluster", "ours-sentinel")
 
 # In this order in every round. nchan and the raw floor are the anchors, so they are never left out.
 PLAN: dict[str, tuple[str, ...]] = {
     "F1": ("ours", "raw", "nchan", *PEERS),
     "F1s": ("ours", "raw", "nchan", *PEERS),
-    "F2": ("ours", "ours-django", "ours-flask", "raw", "nchan", *PEERS),
+    "F2": ("ours", *HANDOFF, "raw", "nchan", *PEERS),
     "F3": ("ours", "raw", "nchan", *PEERS),
-    "F4": ("ours", "ours-django", "ours-flask", "raw", "nchan", *PEERS),
+    "F4": ("ours", *HANDOFF, "raw", "nchan", *PEERS),
     "F4x": ("ours", "raw", "nchan"),
     "F5": ("ours",),
     "F6": ("ours", "raw"),
@@ -114,4 +119,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "F9": ("ours",),
     "F10": ("ours-gzip", "ours"),
     "F10.3": ("ours-gzip",),
+    "S1": SCALED_OUT,
+    "S2": SCALED_OUT,
+    "S3": SCALED_OUT,
 }

@@ -9,19 +9,18 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import load, machine, publish
+from benchmarks.brokers import Broker, broker
 from benchmarks.servers import Server, running
 from benchmarks.shapes import Shape
 from benchmarks.talk import Child
 from tests.support.process import Process
-from tests.support.redis_server import RedisServer
 
 QUIET_SECONDS = 0.4
-QUIET_LOOKS = 8
 QUIET_LOOKS = 5  # in a row: on a loaded machine a server may get no core for longer than one of them
 PATIENCE_SECONDS = 120.0  # better-sse delivers for seconds after the last event, sse-starlette for half a minute
 P99_LIMIT_MS = 100.0  # of F1s
@@ -32,13 +31,12 @@ Record = dict[str, Any]
 
 @dataclass
 class Stage:
-    """A server with its Redis, up and waiting."""
+    """A server with its broker, up and waiting."""
 
     server: Server
     process: Process
     port: int
-    redis_url: str
-    redis_pid: int
+    broker: Broker
     core: int
     server_core: int
 
@@ -83,7 +81,7 @@ class Stage:
 
     @contextmanager
     def publisher(self, **plan: Any) -> Iterator[Child]:
-        url = f"http://127.0.0.1:{self.port}" if self.server.publish == "http" else self.redis_url
+        url = f"http://127.0.0.1:{self.port}" if self.server.publish == "http" else self.broker.url
         with machine.pinned(self.core):
             child = Child("benchmarks.publish", asdict(publish.Plan(self.server.publish, url, **plan)))
         try:
@@ -94,21 +92,21 @@ class Stage:
 
     def finish(self, child: Child) -> Record:
         """Waits until nothing arrives and all who take part are quiet, and returns the readers' result."""
-        pids = (self.process.pid, self.redis_pid, child.pid)
+        pids = (self.process.pid, *self.broker.pids, child.pid)
         self._quiet(0.2, PATIENCE_SECONDS, *pids, seen=lambda: child.latest()["bytes"])
         return child.result()
 
 
 @contextmanager
 def stage(server: Server, python: str) -> Iterator[Stage]:
-    """A fresh server and a fresh, empty Redis."""
+    """A fresh server and a fresh, empty broker."""
     own, other = machine.cores()
-    with machine.pinned(other):
-        redis = RedisServer(config=["maxclients 20000", "client-output-buffer-limit pubsub 0 0 0"])
-    with redis, machine.pinned(own):
-        starting = running(server, python, redis.url)
-        with starting as (process, port):
-            yield Stage(server, process, port, redis.url, redis.process.pid, other, own)
+    with ExitStack() as stack:
+        with machine.pinned(other):
+            brokers = stack.enter_context(broker(server.broker))
+        with machine.pinned(own):
+            process, port = stack.enter_context(running(server, python, brokers.url))
+        yield Stage(server, process, port, brokers, other, own)
 
 
 def deliver(server: Server, python: str, shape: Shape) -> Record:
@@ -232,11 +230,11 @@ def storm(server: Server, python: str, shape: Shape) -> Record:
 def publishing(server: Server, python: str, shape: Shape) -> Record:
     """F5: in a process of its own, with the server's core for itself."""
     own, other = machine.cores()
-    with machine.pinned(other):
-        redis = RedisServer()
-    with redis:
+    with ExitStack() as stack:
+        with machine.pinned(other):
+            url = stack.enter_context(broker(server.broker)).url
         with machine.pinned(own):
-            child = Child("benchmarks.publishing", {"url": redis.url})
+            child = Child("benchmarks.publishing", {"url": url})
         try:
             return {**child.result(), "lost": 0}
         finally:
