@@ -248,6 +248,12 @@ def encode_record(
     return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
 
 
+# One match per record: it is decoded once per process and event, and split into fields it would need six checks.
+_RECORD_HEAD = re.compile(
+    rb"([1~]) ([0-9]{1,18}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,18}) ([umli])([JT]) ([!-~]{1,200})\n"
+)
+
+
 @lru_cache(maxsize=4096)
 def _known_type(name: bytes) -> str:
     text = name.decode("ascii")
@@ -256,25 +262,36 @@ def _known_type(name: bytes) -> str:
     return text
 
 
-def decode_record(epoch: bytes, record: bytes) -> Entry:
-    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write."""
-    head, newline, data = record.partition(b"\n")
+@lru_cache(maxsize=4096)
+def _known_epoch(epoch: bytes) -> bytes:
+    """One object for all entries of an epoch."""
+    if not _TOKEN.fullmatch(epoch):
+        raise ValueError("the epoch is malformed")
+    return epoch
+
+
+_LETTERS: Final = {letter.encode(): letter for letter in (*VISIBILITY_OF_CODE, "J", "T")}
+
+
+def decode_record(epoch: bytes, record: bytes, start: int = 0, end: int | None = None) -> Entry:
+    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write.
+
+    Args:
+        epoch: of the log.
+        record: holds it,
+        start, end: from … to.
+    """
+    head = _RECORD_HEAD.match(record, start)
     try:
-        version, offset, prev, check, time_ms, marks, type_ = head.split(b" ")
-        if not newline or version not in (b"1", b"~") or len(marks) != 2:
+        if head is None:
             raise ValueError("unknown version or header")
-        marks_text = marks.decode("ascii")
-        if marks_text[0] not in VISIBILITY_OF_CODE or marks_text[1] not in "JT":
-            raise ValueError("unknown visibility or kind")
-        if not (_TOKEN.fullmatch(prev) and _TOKEN.fullmatch(check) and _TOKEN.fullmatch(epoch)):
-            raise ValueError("a token is malformed")
-        type_name = _known_type(type_)
+        version, offset, prev, check, time_ms, visibility, kind, type_ = head.groups()
         return Entry(
-            epoch, int(offset), prev, check, int(time_ms), marks_text[0], marks_text[1], type_name, data,
-            version == b"1",
+            _known_epoch(epoch), int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind],
+            _known_type(type_), record[head.end() : end], version == b"1",
         )  # fmt: skip
     except ValueError as error:
-        raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
+        raise ForeignRecord(f"expected a record of version 1, got {record[start : start + 80]!r}: {error}") from None
 
 
 class Announcement:
@@ -296,20 +313,19 @@ class Announcement:
 
 def decode_announcement(payload: bytes) -> Announcement:
     """Reads ``<epoch> <top> <length> <length> …\\n<record><record>…``; raises `ForeignRecord`."""
-    head, newline, rest = payload.partition(b"\n")
-    fields = head.split(b" ")
-    if not newline or len(fields) < 2:
+    start = payload.find(b"\n") + 1
+    fields = payload[: start - 1].split(b" ") if start else []
+    if len(fields) < 2:
         raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}")
     epoch = fields[0]
     try:
         top = int(fields[1])
         if len(fields) == 3:  # the common case, one event
-            return Announcement(epoch, top, [decode_record(epoch, rest)])
+            return Announcement(epoch, top, [decode_record(epoch, payload, start)])
         entries = []
-        start = 0
         for length in fields[2:]:
             end = start + int(length)
-            entries.append(decode_record(epoch, rest[start:end]))
+            entries.append(decode_record(epoch, payload, start, end))
             start = end
     except ValueError as error:
         raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}: {error}") from None

@@ -114,6 +114,18 @@ class Cursor:
         return self.serial != NOWHERE and self.gap is None
 
     @property
+    def flows(self) -> bool:
+        """It stands in an open window that has something for it, and no policy moves it: live events, nothing else."""
+        window = self.feed.window
+        return (
+            window is not None
+            and window.first_serial <= self.serial < window.end_serial
+            and not (window.closed or self.ended or self._page)
+            and self.gap is None
+            and self.pace.policy == "catch_up"
+        )
+
+    @property
     def at_end(self) -> bool:
         """Nothing is left for it on a closed channel."""
         if self.ended:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Final, NamedTuple
 
-from ..events import Entry
+from ..events import END_TYPE, Entry
 from ..filters import Filter
 from .cursor import FRAME_OVERHEAD, NOWHERE, Cursor, id_part
 from .page import Gap, Point
@@ -56,13 +56,18 @@ class Batch:
     """Deliveries in order, and where the cursors stand behind them; shared, so never changed.
 
     ``payloads`` holds the joined bytes by format, made by the first reader that needs them.
+
+    Attributes:
+        steps: one per cursor, for who gets it from the cache.
+        moved: the cursors stand elsewhere than before, so there may be more though nothing is delivered.
     """
 
-    __slots__ = ("deliveries", "payloads", "steps")
+    __slots__ = ("deliveries", "moved", "payloads", "steps")
 
-    def __init__(self, deliveries: list[Delivery], steps: list[Step]) -> None:
+    def __init__(self, deliveries: list[Delivery], steps: list[Step], moved: bool) -> None:
         self.deliveries = deliveries
         self.steps = steps
+        self.moved = moved
         self.payloads: dict[str, bytes] = {}
 
 
@@ -111,7 +116,7 @@ class Follower:
     @property
     def finished(self) -> bool:
         """Every channel's end was delivered."""
-        return all(cursor.ended for cursor in self.cursors)
+        return all([cursor.ended for cursor in self.cursors])
 
     @property
     def at_end(self) -> bool:
@@ -157,7 +162,7 @@ class Follower:
     @property
     def waits(self) -> bool:
         """It is idle, and needs not tell its position either."""
-        return self.idle and (self.filter is None or self.hidden < self._tell_hidden_after)
+        return (self.filter is None or self.hidden < self._tell_hidden_after) and self.idle
 
     def copy(self) -> Follower:
         """Another follower in the same state."""
@@ -183,11 +188,10 @@ class Follower:
             SlowReader: the policy is to disconnect.
         """
         while True:
-            before = [(c.serial, c.point, c.gap) for c in self.cursors]
             batch = self._next(cache, max_bytes)
             if batch is None or batch.deliveries:
                 return batch
-            if before == [(c.serial, c.point, c.gap) for c in self.cursors]:
+            if not batch.moved:
                 return None
 
     def tell_position(self) -> Batch | None:
@@ -195,6 +199,8 @@ class Follower:
         return self._position_note() if self.hidden else None
 
     def _next(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
+        if cache is None and len(self.cursors) == 1 and self.cursors[0].flows:
+            return self._build_simply(self.cursors[0], max_bytes)  # a cohort on one channel: the path of a live event
         shared = True  # every cursor's state is its serial, so others may be in the same state
         idle = True
         for cursor in self.cursors:
@@ -227,7 +233,7 @@ class Follower:
     def _position_note(self) -> Batch:
         for cursor in self.cursors:
             cursor.hidden = 0
-        return Batch([Delivery(POSITION, "", None, None, self.id())], [])
+        return Batch([Delivery(POSITION, "", None, None, self.id())], [], True)
 
     def _apply(self, batch: Batch) -> None:
         for cursor, step in zip(self.cursors, batch.steps, strict=True):
@@ -241,6 +247,7 @@ class Follower:
         """Takes from every cursor, merges by time, filters, and makes the ids."""
         if len(self.cursors) == 1 and self.cursors[0].in_window and not self.cursors[0].at_end:
             return self._build_simply(self.cursors[0], max_bytes)
+        before = [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         deliveries: list[Delivery] = []
         parts = [cursor.part() for cursor in self.cursors]
         compose = _composer(parts)
@@ -258,8 +265,8 @@ class Follower:
             cursor = self.cursors[index]
             if entry.stored:
                 cursor.point = entry
-                cursor.ended = entry.is_end
-            if self.filter is not None and not entry.is_end and not self.filter.matches(cursor.channel, entry):
+                cursor.ended = entry.type == END_TYPE
+            if self.filter is not None and entry.type != END_TYPE and not self.filter.matches(cursor.channel, entry):
                 hidden[index] += 1
                 continue
             if not entry.stored:
@@ -283,27 +290,31 @@ class Follower:
         for index, cursor in enumerate(self.cursors):
             cursor.hidden = hidden[index] if told else cursor.hidden + hidden[index]
             steps.append(Step(cursor.serial, cursor.point, cursor.ended, hidden[index], told))
-        return Batch(deliveries, steps)
+        moved = before != [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
+        return Batch(deliveries, steps, moved)
 
     def _build_simply(self, cursor: Cursor, max_bytes: int) -> Batch:
         """The same for the common case: one channel, in its window, so an id is the entry's own position."""
         deliveries: list[Delivery] = []
         channel, key, filter = cursor.channel, cursor.key, self.filter
+        before = cursor.serial
+        point, ended = cursor.point, cursor.ended
         hidden = 0
         told = False
         for entry in cursor.take(max_bytes):
             if entry.stored:
-                cursor.point = entry
-                cursor.ended = entry.is_end
-            if filter is not None and not entry.is_end and not filter.matches(channel, entry):
+                point = entry
+                ended = entry.type == END_TYPE
+            if filter is not None and not ended and not filter.matches(channel, entry):
                 hidden += 1
             elif entry.stored:
                 hidden, told = 0, True
-                deliveries.append(Delivery(ENTRY, channel, entry, None, id_part(key, entry, cursor.ended)))
+                deliveries.append(Delivery(ENTRY, channel, entry, None, id_part(key, entry, ended)))
             else:
                 deliveries.append(Delivery(ENTRY, channel, entry, None, None))
+        cursor.point, cursor.ended = point, ended
         cursor.hidden = hidden if told else cursor.hidden + hidden
-        return Batch(deliveries, [Step(cursor.serial, cursor.point, cursor.ended, hidden, told)])
+        return Batch(deliveries, [Step(cursor.serial, point, ended, hidden, told)], cursor.serial != before)
 
 
 def _composer(parts: list[bytes]) -> Callable[[], bytes]:

@@ -18,7 +18,7 @@ from collections import deque
 from operator import attrgetter
 from typing import Final
 
-from ..events import Entry
+from ..events import END_TYPE, Entry
 from .page import Point
 
 TRAIL_LENGTH: Final = 4096  # about 64 bytes each: a quarter of a megabyte for a busy channel
@@ -35,35 +35,43 @@ class Window:
         base: the point before the first item.
         items: entries, stored and ephemeral, in the order of delivery.
         first_serial: the serial of ``items[0]``.
+        end_serial: the serial that the next item will get.
         head: the point of the newest stored entry, or `base`.
         closed: the head is a stored end.
     """
 
-    __slots__ = ("_bytes", "_evicted", "_max_bytes", "_trail", "base", "closed", "first_serial", "head", "items")
+    __slots__ = (
+        "_bytes",
+        "_evicted",
+        "_max_bytes",
+        "_trail",
+        "base",
+        "closed",
+        "end_serial",
+        "first_serial",
+        "head",
+        "items",
+    )
 
     def __init__(self, base: Point, max_bytes: int, closed: bool = False) -> None:
         self.base: Point | Entry = base
         self.head: Point | Entry = base
         self.items: list[Entry] = []
-        self.first_serial = 0
+        self.first_serial = self.end_serial = 0
         self.closed = closed
         self._bytes = 0
         self._evicted = False  # since the last restart
         self._max_bytes = max_bytes
         self._trail: deque[tuple[bytes, str]] = deque(maxlen=TRAIL_LENGTH)
 
-    @property
-    def end_serial(self) -> int:
-        """The serial that the next item will get."""
-        return self.first_serial + len(self.items)
-
     def push(self, entry: Entry) -> None:
         """Adds the entry that follows the head; the caller has proven that it does."""
         self.items.append(entry)
+        self.end_serial += 1
         self._bytes += entry.size
         if entry.stored:
             self.head = entry
-            if entry.is_end:
+            if entry.type == END_TYPE:
                 self.closed = True
         if self._bytes > self._max_bytes + (self._max_bytes >> 2):  # a quarter over: evicting costs O(1) an entry
             self._evict()
@@ -89,7 +97,7 @@ class Window:
 
     def restart(self, base: Point, closed: bool = False) -> None:
         """Forgets all items: what follows does not continue them."""
-        self.first_serial = self.end_serial + LEAP
+        self.first_serial = self.end_serial = self.end_serial + LEAP
         self.items = []
         self.base = self.head = base
         self.closed = closed

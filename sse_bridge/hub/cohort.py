@@ -49,21 +49,14 @@ class Cohort:
 
     def wake(self) -> None:
         """Pushes everything that is there to every member."""
-        hub, follower = self._hub, self.follower
-        while self.members and not follower.waits:
-            try:
-                batch = hub.board.pull(follower, self._max_bytes, shared=False)
-                data = b"" if batch is None else self._render(batch)
-            except BaseException:
-                for reader, _ in self._dissolve():
-                    reader.close()  # its client comes back and resumes; going on would leave a hole
-                raise
-            if not data:
-                return
+        follower, members = self.follower, self.members
+        while members and (data := self._pull()):
             self.wrote_at = time.monotonic()
-            full = [reader for reader, target in self.members.items() if not target.push(data)]
+            full = [reader for reader, target in members.items() if not target.push(data)]
             for reader in full:
                 self.drop(reader, goes_on=True)
+            if follower.waits:
+                break
         if follower.finished:
             for reader, target in self._dissolve():
                 reader.follower.adopt(follower)
@@ -84,6 +77,16 @@ class Cohort:
             self._hub.board.join(reader)
         if not self.members:
             self._hub.dissolve(self)
+
+    def _pull(self) -> bytes:
+        """What is there for all of them, rendered; empty if nothing is."""
+        try:
+            batch = self._hub.board.pull(self.follower, self._max_bytes, shared=False)
+            return b"" if batch is None else self._render(batch)
+        except BaseException:
+            for reader, _ in self._dissolve():
+                reader.close()  # its client comes back and resumes; going on would leave a hole
+            raise
 
     def _dissolve(self) -> list[tuple[LoopReader, Target]]:
         left = list(self.members.items())

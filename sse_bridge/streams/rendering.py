@@ -10,7 +10,8 @@ def payload(batch: Batch, format: Format) -> bytes:
     """All deliveries of a batch as one piece of bytes; shared by the readers that got this batch."""
     rendered = batch.payloads.get(format.name)
     if rendered is None:
-        rendered = batch.payloads[format.name] = b"".join([frame(delivery, format) for delivery in batch.deliveries])
+        frames = [frame(delivery, format) for delivery in batch.deliveries]
+        rendered = batch.payloads[format.name] = frames[0] if len(frames) == 1 else b"".join(frames)
     return rendered
 
 

@@ -83,31 +83,24 @@ class Stepper:
         """
         loop, task = self._loop, self._task
         current = asyncio.current_task(loop)
-        if current is task:
-            return self._begin(message)
-        if _enter_task is None:
-            self._iterator, self._future = _not_begun(self._send, message), None
-            return False
-        if current is not None:
-            _leave_task(loop, current)
-        _enter_task(loop, task)
-        try:
-            return self._begin(message)
-        finally:
-            _leave_task(loop, task)
+        if current is not task:
+            if _enter_task is None:
+                self._iterator, self._future = _not_begun(self._send, message), None
+                return False
             if current is not None:
-                _enter_task(loop, current)
-
-    def _begin(self, message: Message) -> bool:
+                _leave_task(loop, current)
+            _enter_task(loop, task)
         try:
-            iterator = self._context.run(_begin, self._send, message)
-            self._future = self._context.run(next, iterator)
+            self._iterator, self._future = self._context.run(_first_step, self._send, message)
         except StopIteration:
             return True
         except BaseException as error:  # noqa: BLE001  # its place is the request's task, not the hub
             self.error = error
-            return False
-        self._iterator = iterator
+        finally:
+            if current is not task:
+                _leave_task(loop, task)
+                if current is not None:
+                    _enter_task(loop, current)
         return False
 
     def interrupt(self) -> None:
@@ -245,3 +238,9 @@ def _not_begun(call: Callable[..., Awaitable[Any]], *args: Any) -> Generator[Any
 
 def _begin(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     return call(*args).__await__()
+
+
+def _first_step(call: Callable[..., Awaitable[Any]], message: Message) -> tuple[Any, Any]:
+    """What waits, and what for; raises StopIteration if it is done at once."""
+    iterator = call(message).__await__()
+    return iterator, next(iterator)
