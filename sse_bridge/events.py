@@ -248,10 +248,12 @@ def encode_record(
     return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
 
 
-# One match per record: it is decoded once per process and event, and split into fields it would need six checks.
-_RECORD_HEAD = re.compile(
+# One match per event: it is decoded once per process, and field by field it would need six checks.
+_HEAD: Final = (
     rb"([1~]) ([0-9]{1,18}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,18}) ([umli])([JT]) ([!-~]{1,200})\n"
 )
+_RECORD: Final = re.compile(_HEAD)
+_ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,18}) [0-9]{1,18}\n" + _HEAD)
 
 
 @lru_cache(maxsize=4096)
@@ -273,25 +275,33 @@ def _known_epoch(epoch: bytes) -> bytes:
 _LETTERS: Final = {letter.encode(): letter for letter in (*VISIBILITY_OF_CODE, "J", "T")}
 
 
-def decode_record(epoch: bytes, record: bytes, start: int = 0, end: int | None = None) -> Entry:
-    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write.
-
-    Args:
-        epoch: of the log.
-        record: holds it,
-        start, end: from … to.
-    """
-    head = _RECORD_HEAD.match(record, start)
+def decode_record(epoch: bytes, record: bytes) -> Entry:
+    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write."""
+    head = _RECORD.match(record)
     try:
         if head is None:
             raise ValueError("unknown version or header")
-        version, offset, prev, check, time_ms, visibility, kind, type_ = head.groups()
-        return Entry(
-            _known_epoch(epoch), int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind],
-            _known_type(type_), record[head.end() : end], version == b"1",
-        )  # fmt: skip
+        return _entry(_known_epoch(epoch), record[head.end() :], *head.groups())
     except ValueError as error:
-        raise ForeignRecord(f"expected a record of version 1, got {record[start : start + 80]!r}: {error}") from None
+        raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
+
+
+def _entry(
+    epoch: bytes,
+    data: bytes,
+    version: bytes,
+    offset: bytes,
+    prev: bytes,
+    check: bytes,
+    time_ms: bytes,
+    visibility: bytes,
+    kind: bytes,
+    type: bytes,
+) -> Entry:
+    return Entry(
+        epoch, int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind], _known_type(type), data,
+        version == b"1",
+    )  # fmt: skip
 
 
 class Announcement:
@@ -313,23 +323,25 @@ class Announcement:
 
 def decode_announcement(payload: bytes) -> Announcement:
     """Reads ``<epoch> <top> <length> <length> …\\n<record><record>…``; raises `ForeignRecord`."""
-    start = payload.find(b"\n") + 1
-    fields = payload[: start - 1].split(b" ") if start else []
-    if len(fields) < 2:
-        raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}")
-    epoch = fields[0]
     try:
-        top = int(fields[1])
-        if len(fields) == 3:  # the common case, one event
-            return Announcement(epoch, top, [decode_record(epoch, payload, start)])
+        alone = _ANNOUNCED_ALONE.match(payload)
+        if alone is not None:  # the common case, one event
+            epoch, top, *fields = alone.groups()
+            entry = _entry(_known_epoch(epoch), payload[alone.end() :], *fields)
+            return Announcement(entry.epoch, int(top), [entry])
+        head, newline, rest = payload.partition(b"\n")
+        epoch, top, *lengths = head.split(b" ")
+        if not newline:
+            raise ValueError("no line end")
         entries = []
-        for length in fields[2:]:
+        start = 0
+        for length in lengths:
             end = start + int(length)
-            entries.append(decode_record(epoch, payload, start, end))
+            entries.append(decode_record(epoch, rest[start:end]))
             start = end
+        return Announcement(epoch, int(top), entries)
     except ValueError as error:
         raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}: {error}") from None
-    return Announcement(epoch, top, entries)
 
 
 class Event:

@@ -88,7 +88,7 @@ class Feed:
         """A live message; None: something that was no announcement of ours."""
         if announcement is None:
             self.stale = True
-        elif self.live and not self._head_read:
+        elif self.confirmed and not (self.stale or self._head_read):
             self._apply(announcement)
         elif self._aside_bytes <= self._window_bytes:
             self._aside.append(announcement)

@@ -116,7 +116,10 @@ class Follower:
     @property
     def finished(self) -> bool:
         """Every channel's end was delivered."""
-        return all([cursor.ended for cursor in self.cursors])
+        for cursor in self.cursors:  # noqa: SIM110  # asked at each wake, and a generator costs more than the answer
+            if not cursor.ended:
+                return False
+        return True
 
     @property
     def at_end(self) -> bool:
@@ -137,7 +140,10 @@ class Follower:
     @property
     def hidden(self) -> int:
         """Log entries that the filter hid since the client was last told a position."""
-        return sum([cursor.hidden for cursor in self.cursors])
+        hidden = 0
+        for cursor in self.cursors:
+            hidden += cursor.hidden
+        return hidden
 
     @property
     def state(self) -> tuple[tuple[int, bool], ...]:
@@ -200,7 +206,9 @@ class Follower:
 
     def _next(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
         if cache is None and len(self.cursors) == 1 and self.cursors[0].flows:
-            return self._build_simply(self.cursors[0], max_bytes)  # a cohort on one channel: the path of a live event
+            return self._build_simply(
+                self.cursors[0], max_bytes, False
+            )  # a cohort on one channel: the path of a live event
         shared = True  # every cursor's state is its serial, so others may be in the same state
         idle = True
         for cursor in self.cursors:
@@ -246,7 +254,7 @@ class Follower:
     def _build(self, max_bytes: int) -> Batch:
         """Takes from every cursor, merges by time, filters, and makes the ids."""
         if len(self.cursors) == 1 and self.cursors[0].in_window and not self.cursors[0].at_end:
-            return self._build_simply(self.cursors[0], max_bytes)
+            return self._build_simply(self.cursors[0], max_bytes, True)
         before = [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         deliveries: list[Delivery] = []
         parts = [cursor.part() for cursor in self.cursors]
@@ -293,8 +301,12 @@ class Follower:
         moved = before != [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         return Batch(deliveries, steps, moved)
 
-    def _build_simply(self, cursor: Cursor, max_bytes: int) -> Batch:
-        """The same for the common case: one channel, in its window, so an id is the entry's own position."""
+    def _build_simply(self, cursor: Cursor, max_bytes: int, shared: bool) -> Batch:
+        """The same for the common case: one channel, in its window, so an id is the entry's own position.
+
+        Args:
+            shared: others may get it from the cache, and need to know how it moves them.
+        """
         deliveries: list[Delivery] = []
         channel, key, filter = cursor.channel, cursor.key, self.filter
         before = cursor.serial
@@ -314,7 +326,8 @@ class Follower:
                 deliveries.append(Delivery(ENTRY, channel, entry, None, None))
         cursor.point, cursor.ended = point, ended
         cursor.hidden = hidden if told else cursor.hidden + hidden
-        return Batch(deliveries, [Step(cursor.serial, point, ended, hidden, told)], cursor.serial != before)
+        steps = [Step(cursor.serial, point, ended, hidden, told)] if shared else []
+        return Batch(deliveries, steps, cursor.serial != before)
 
 
 def _composer(parts: list[bytes]) -> Callable[[], bytes]:

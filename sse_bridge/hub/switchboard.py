@@ -165,7 +165,9 @@ class Switchboard:
                 self._reads_wanted.add(channel)
             if feed.version != self._versions[channel]:
                 self._versions[channel] = feed.version
-                woken |= self._readers.get(channel, set())
+                readers = self._readers.get(channel)
+                if readers:
+                    woken |= readers
         self._touched.clear()
         if woken:
             self.cache.clear()

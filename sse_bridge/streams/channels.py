@@ -73,7 +73,7 @@ class ChannelScript:
             batch = follower.tell_position()
         if batch is not None:
             self._pacing.wrote(now)
-            return payload(batch, self.wire), False
+            return payload(self.wire, batch), False
         if follower.finished:
             return b"", True
         if due == "heartbeat":

@@ -158,7 +158,7 @@ class PushedStream:
                 self._told = None if reader.follower.hidden else reader.follower.id()
                 if self._suspensions < _SUSPENSIONS:
                     wire = self._script.wire
-                    self._hub.gather(reader, self, wire.name, partial(payload, format=wire))
+                    self._hub.gather(reader, self, wire.name, partial(payload, wire))
                 return
 
     async def _write(self, data: bytes) -> None:

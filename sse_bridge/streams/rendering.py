@@ -6,7 +6,7 @@ from ..follow.follower import END, GAP, Batch, Delivery
 from ..wire import Format
 
 
-def payload(batch: Batch, format: Format) -> bytes:
+def payload(format: Format, batch: Batch) -> bytes:
     """All deliveries of a batch as one piece of bytes; shared by the readers that got this batch."""
     rendered = batch.payloads.get(format.name)
     if rendered is None:

@@ -50,7 +50,7 @@ def test_a_write_is_bounded_however_many_channels_there_are() -> None:
         broker, board, reader = filled(channels, 30, size)
         batches = pulls(board, broker, reader.channels)
         assert sum(len(batch.deliveries) for batch in batches) == channels * 30
-        assert max(len(payload(batch, SSE_FORMAT)) for batch in batches) <= MAX_BYTES
+        assert max(len(payload(SSE_FORMAT, batch)) for batch in batches) <= MAX_BYTES
 
 
 def test_one_busy_channel_among_many_fills_its_writes() -> None:

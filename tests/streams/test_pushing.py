@@ -210,7 +210,7 @@ async def test_a_frame_that_cannot_be_made_ends_the_streams_and_leaves_no_hole(
     def failing(batch: Any, format: Any) -> bytes:
         if any(b"bad" in delivery.entry.data for delivery in batch.deliveries):
             raise ZeroDivisionError
-        return payload(batch, format)
+        return payload(format, batch)
 
     monkeypatch.setattr(pushing, "payload", failing)
     clients = [await Client(bridge, "a").opened() for _ in range(2)]
