@@ -25,6 +25,7 @@ from .events import Event, Position, Visibility
 from .filters import Filter
 from .follow.page import ReadRequest
 from .follow.wish import Wish, make_wish
+from .forks import after_fork
 from .history import history_events, history_wish
 from .hub.loop import LoopHub
 from .hub.threads import ThreadHub
@@ -70,12 +71,12 @@ class Bridge:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self.streams = Registry()  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
         self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
+        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     # publishing
 
@@ -294,7 +295,7 @@ class Bridge:
             with self._lock:
                 for other in [each for each in self._loop_hubs if each.is_closed()]:
                     del self._loop_hubs[other]  # nobody will close it any more, and it keeps its loop
-            hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
+                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
         return hub
 
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
@@ -316,7 +317,7 @@ class Bridge:
         if self.closed:
             raise BridgeClosed("this bridge was closed; make another one")
         if self._pid != os.getpid():
-            self._begin()
+            after_fork(self, Bridge._begin)
 
     def _check_sync(self, name: str) -> None:
         if asyncio._get_running_loop() is not None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from ...config import Settings
 from ...errors import BackendUnavailable, SSEBridgeError
 from ...follow.page import Page, ReadRequest
+from ...forks import after_fork
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
@@ -62,10 +63,14 @@ class RedisBackend:
         self._attempt_seconds = self._timeout / 3
         self._client = threads.Client(self._target, self._attempt_seconds)
         self._checked_pid = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self._check_lock = threading.Lock()
-        self._lock_pid = os.getpid()
-        self._sides_pid = os.getpid()
+        self._sides_lock = threading.Lock()
+        # a parent's loops do not run in its child, and their connections are the parent's
         self._sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSide] = weakref.WeakKeyDictionary()
+        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     def _new_link(self, sink: Sink) -> Link:
         return Link(self._keys, sink, self._sharded, self._settings.link_timeout_seconds)
@@ -119,9 +124,8 @@ class RedisBackend:
         """
         deadline = time.monotonic() + self._timeout
         pid = os.getpid()
-        if self._lock_pid != pid:
-            self._check_lock = threading.Lock()  # the parent's may have been held when it forked
-            self._lock_pid = pid
+        if self._pid != pid:
+            after_fork(self, RedisBackend._begin)
         lock = self._check_lock
         if not lock.acquire(timeout=self._timeout):
             raise startup.too_slow(self._timeout)
@@ -192,8 +196,9 @@ class RedisBackend:
 
     async def aclose(self) -> None:
         """Closes the idle connections of the running loop, and those of threads; a later use opens new ones."""
-        if self._sides_pid == os.getpid():
-            side = self._sides.pop(asyncio.get_running_loop(), None)
+        if self._pid == os.getpid():
+            with self._sides_lock:
+                side = self._sides.pop(asyncio.get_running_loop(), None)
             if side is not None:
                 await side.client.close()
         self._client.close()
@@ -253,14 +258,14 @@ class RedisBackend:
 
     def _side(self) -> _LoopSide:
         """What belongs to the running loop."""
-        if self._sides_pid != os.getpid():
-            # the parent's loops do not run here, and their connections are the parent's
-            self._sides_pid = os.getpid()
-            self._sides = weakref.WeakKeyDictionary()
+        if self._pid != os.getpid():
+            after_fork(self, RedisBackend._begin)
         loop = asyncio.get_running_loop()
         side = self._sides.get(loop)
         if side is None:
-            for other in [other for other in self._sides if other.is_closed()]:
-                self._sides.pop(other).client.abandon()
-            side = self._sides[loop] = _LoopSide(self)
+            with self._sides_lock:  # loops on other threads come and go as well
+                gone = [self._sides.pop(other) for other in list(self._sides) if other.is_closed()]
+                side = self._sides[loop] = _LoopSide(self)
+            for each in gone:
+                each.client.abandon()
         return side
