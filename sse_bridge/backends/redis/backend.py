@@ -210,8 +210,8 @@ class RedisBackend:
         deadline = time.monotonic() + self._timeout
         side = self._side()
         while not side.checked:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            patience: float | None = deadline - time.monotonic()
+            if patience <= 0:
                 raise startup.too_slow(self._timeout)
             task = side.checking
             if task is None or task.done():
@@ -220,7 +220,8 @@ class RedisBackend:
                     lambda done: done.cancelled() or done.exception()
                 )  # if nobody is left to hear it
                 side.checking = task
-            await asyncio.wait([task], timeout=left)
+                patience = None  # it keeps this deadline by itself, and knows better why it failed
+            await asyncio.wait([task], timeout=patience)
             error = task.exception() if task.done() and not task.cancelled() else None
             # the deadline of a look is that of whoever began it; another may have time left for one of its own
             if error is not None and (not isinstance(error, BackendUnavailable) or time.monotonic() >= deadline):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from typing_extensions import override
 
@@ -207,6 +207,9 @@ def backoff(attempt: int, longest: float) -> float:
     return bound * (0.1 + 0.9 * secrets.randbelow(1 << 20) / (1 << 20))
 
 
+LEAST_SECONDS: Final = 0.05  # an attempt with less time would fail for want of it, and hide why the others did
+
+
 class Effort:
     """Calls under one deadline: whom to send to now, and how long to wait before the next round.
 
@@ -241,7 +244,7 @@ class Effort:
         if any(call.pause for call in self.todo):
             self._round += 1
             delay = backoff(self._round, 0.5)
-        if now + delay < self.deadline:
+        if now + delay + LEAST_SECONDS < self.deadline:
             return delay
         for call in self.todo:
             call.expire()
