@@ -7,6 +7,7 @@ event loop. Sync methods raise `AsyncContextError` on a thread that runs an even
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -236,23 +237,35 @@ class Bridge:
     # life
 
     def close(self) -> None:
-        """Ends subscriptions on threads and gives connections back. Loops of other threads end theirs by `aclose`."""
+        """Ends all subscriptions, those on event loops at their next turn, and gives connections back."""
         self.closed = True
+        self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
             hub.close()
         self.backend.close()
 
     async def aclose(self) -> None:
-        """Ends this loop's subscriptions and those on threads, and gives connections back."""
+        """The async twin of `close`; the subscriptions of this loop have ended when it returns."""
         self.closed = True
-        loop_hub = self._loop_hubs.pop(asyncio.get_running_loop(), None)
+        loop_hub = self._loop_hubs.get(asyncio.get_running_loop())
         if loop_hub is not None:
             loop_hub.close()
+        self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
             await asyncio.to_thread(hub.close)
         await self.backend.aclose()
+
+    def _end_loop_hubs(self) -> None:
+        if self._pid != os.getpid():
+            return  # the loops are the parent's, and would be woken through a pipe that both share
+        with self._lock:
+            hubs = [hub for hub in self._loop_hubs.values() if not hub.closed]
+            self._loop_hubs.clear()
+        for hub in hubs:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                hub.loop.call_soon_threadsafe(hub.close)
 
     def __enter__(self) -> Self:
         return self

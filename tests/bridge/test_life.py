@@ -17,7 +17,7 @@ from sse_bridge.errors import (
     BridgeClosed,
     ConfigurationError,
 )
-from tests.support.wait import wait_for
+from tests.support.wait import await_for, wait_for
 
 from .both import data
 
@@ -197,3 +197,27 @@ def test_the_threads_of_a_child_begin_together(url: str, redis_url: str) -> None
                 finally:
                     os._exit(2)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+async def test_closing_ends_the_readers_of_every_loop(redis_url: str) -> None:
+    for url in ("memory://", redis_url):
+        bridge = Bridge(url, prefix=f"t{uuid.uuid4().hex[:12]}")
+        ends: list[Any] = []
+
+        async def read(bridge: Bridge = bridge, ends: list[Any] = ends) -> None:
+            stream = bridge.asubscribe("a")
+            assert await stream.wait_ready(10)
+            ends.append("ready")
+            ends.append(await stream.next(30))
+            ends.append(stream.closed)
+            await bridge.backend.aclose()
+
+        other = threading.Thread(target=lambda read=read: asyncio.run(read()))  # type: ignore[misc]
+        other.start()
+        await await_for(lambda ends=ends: ends == ["ready"])  # type: ignore[misc]
+        own = asyncio.ensure_future(read())
+        await await_for(lambda ends=ends: ends == ["ready", "ready"])  # type: ignore[misc]
+        bridge.close()
+        await asyncio.wait_for(own, 15)
+        await asyncio.to_thread(other.join, 15)
+        assert sorted(map(str, ends[2:])) == ["None", "None", "True", "True"]

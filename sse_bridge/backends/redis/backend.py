@@ -210,21 +210,21 @@ class RedisBackend:
         deadline = time.monotonic() + self._timeout
         side = self._side()
         while not side.checked:
-            patience: float | None = deadline - time.monotonic()
-            if patience <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise startup.too_slow(self._timeout)
-            task = side.checking
+            task, mine = side.checking, False
             if task is None or task.done():
-                task = asyncio.get_running_loop().create_task(self._alook(side, startup.Trials(deadline)))
+                task, mine = asyncio.get_running_loop().create_task(self._alook(side, startup.Trials(deadline))), True
                 task.add_done_callback(
                     lambda done: done.cancelled() or done.exception()
                 )  # if nobody is left to hear it
                 side.checking = task
-                patience = None  # it keeps this deadline by itself, and knows better why it failed
-            await asyncio.wait([task], timeout=patience)
+            # one's own keeps this deadline by itself, and knows better why it failed
+            await asyncio.wait([task], timeout=None if mine else left)
             error = task.exception() if task.done() and not task.cancelled() else None
             # the deadline of a look is that of whoever began it; another may have time left for one of its own
-            if error is not None and (not isinstance(error, BackendUnavailable) or time.monotonic() >= deadline):
+            if error is not None and (mine or not isinstance(error, BackendUnavailable)):
                 raise error
         side.checking = None
 

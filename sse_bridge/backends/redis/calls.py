@@ -57,6 +57,11 @@ class Call(Generic[T]):
     def script(self) -> Script:
         raise NotImplementedError
 
+    @property
+    def purpose(self) -> str:
+        """What the call is for, in an error's words."""
+        return f"channel {self.channel!r}"
+
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
         raise NotImplementedError
 
@@ -113,9 +118,7 @@ class Call(Generic[T]):
     def expire(self) -> None:
         """The deadline has come."""
         if self._unknown_since is None:
-            self.fail(
-                BackendUnavailable(f"Redis could not be reached for channel {self.channel!r}: {self._last_trouble}")
-            )
+            self.fail(BackendUnavailable(f"Redis could not be reached for {self.purpose}: {self._last_trouble}"))
         else:
             self.fail(
                 PublishUncertain(
@@ -186,6 +189,11 @@ class StartCall(Call[list[bytes]]):
     @override
     def script(self) -> Script:
         return START
+
+    @property
+    @override
+    def purpose(self) -> str:
+        return f"the retention it keeps under {self.channel!r}"
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
