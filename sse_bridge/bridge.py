@@ -7,6 +7,7 @@ event loop. Sync methods raise `AsyncContextError` on a thread that runs an even
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -25,6 +26,7 @@ from .events import Event, Position, Visibility
 from .filters import Filter
 from .follow.page import ReadRequest
 from .follow.wish import Wish, make_wish
+from .forks import after_fork
 from .history import history_events, history_wish
 from .hub.loop import LoopHub
 from .hub.threads import ThreadHub
@@ -70,12 +72,12 @@ class Bridge:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self.streams = Registry()  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
         self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
+        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     # publishing
 
@@ -235,23 +237,35 @@ class Bridge:
     # life
 
     def close(self) -> None:
-        """Ends subscriptions on threads and gives connections back. Loops of other threads end theirs by `aclose`."""
+        """Ends all subscriptions, those on event loops at their next turn, and gives connections back."""
         self.closed = True
+        self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
             hub.close()
         self.backend.close()
 
     async def aclose(self) -> None:
-        """Ends this loop's subscriptions and those on threads, and gives connections back."""
+        """The async twin of `close`; the subscriptions of this loop have ended when it returns."""
         self.closed = True
-        loop_hub = self._loop_hubs.pop(asyncio.get_running_loop(), None)
+        loop_hub = self._loop_hubs.get(asyncio.get_running_loop())
         if loop_hub is not None:
             loop_hub.close()
+        self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
             await asyncio.to_thread(hub.close)
         await self.backend.aclose()
+
+    def _end_loop_hubs(self) -> None:
+        if self._pid != os.getpid():
+            return  # the loops are the parent's, and would be woken through a pipe that both share
+        with self._lock:
+            hubs = [hub for hub in self._loop_hubs.values() if not hub.closed]
+            self._loop_hubs.clear()
+        for hub in hubs:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                hub.loop.call_soon_threadsafe(hub.close)
 
     def __enter__(self) -> Self:
         return self
@@ -294,7 +308,7 @@ class Bridge:
             with self._lock:
                 for other in [each for each in self._loop_hubs if each.is_closed()]:
                     del self._loop_hubs[other]  # nobody will close it any more, and it keeps its loop
-            hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
+                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
         return hub
 
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
@@ -316,7 +330,7 @@ class Bridge:
         if self.closed:
             raise BridgeClosed("this bridge was closed; make another one")
         if self._pid != os.getpid():
-            self._begin()
+            after_fork(self, Bridge._begin)
 
     def _check_sync(self, name: str) -> None:
         if asyncio._get_running_loop() is not None:

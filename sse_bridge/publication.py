@@ -106,8 +106,9 @@ class Many:
                 groups.setdefault(channel, []).append((index, entry, visibility is Visibility.LIVE_UI_ONLY))
             except InvalidInput as error:
                 self.results[index] = error
-                groups.setdefault(channel, [])
-                failed.setdefault(channel, (index, error))
+                if isinstance(channel, str):  # else no other item can be of its channel
+                    groups.setdefault(channel, [])
+                    failed.setdefault(channel, (index, error))
         for channel, members in groups.items():
             if channel in failed:
                 culprit, cause = failed[channel]

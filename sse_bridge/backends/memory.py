@@ -18,15 +18,19 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
 from ..events import GENESIS, Announcement, Entry, new_token
 from ..follow.page import Page, ReadRequest
+from ..forks import after_fork
 from .base import Append, Appended, Sink
+from .memory_upstream import MemoryUpstream
 
-PENDING_BYTES: Final = 16 * 2**20  # that one upstream's queue holds, roughly: more than a few windows could keep
+# Quiet channels looked at per append while there are too many: it makes room for one, and holds the lock for all.
+LOOKS: Final = 64
 
 _IDEMPOTENCY_SECONDS: Final = 300.0
 
@@ -45,7 +49,7 @@ class _Log:
         self.size = 0
         self.touched = now
         self.keys: OrderedDict[str, tuple[float, int, bytes]] = OrderedDict()
-        self.upstreams: set[_MemoryUpstream] = set()
+        self.upstreams: set[MemoryUpstream] = set()
         self.holds: set[Hold] = set()
 
     def drop_entries(self) -> int:
@@ -104,12 +108,13 @@ class MemoryBackend:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
+        self._stored: OrderedDict[str, None] = OrderedDict()  # those of them that hold entries, in the same order
         self._size = 0
         self._room = threading.Condition(self._lock)
         self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     # both colours
 
@@ -155,7 +160,11 @@ class MemoryBackend:
                 for upstream in outcome[1]:
                     upstream.hand_on()
                 return outcome[0]
-            await asyncio.wait([room], timeout=remaining)
+            try:
+                await asyncio.wait([room], timeout=remaining)
+            finally:
+                with self._lock:  # a reader that never comes on would gather all who gave up
+                    self._room_waiters = [waiter for waiter in self._room_waiters if waiter[1] is not room]
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
         self._check_pid()
@@ -165,13 +174,13 @@ class MemoryBackend:
     async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
         return self.read(requests)
 
-    def upstream(self, sink: Sink) -> _MemoryUpstream:
+    def upstream(self, sink: Sink) -> MemoryUpstream:
         self._check_pid()
-        return _MemoryUpstream(self, sink, None)
+        return MemoryUpstream(self, sink, None)
 
-    def aupstream(self, sink: Sink) -> _MemoryUpstream:
+    def aupstream(self, sink: Sink) -> MemoryUpstream:
         self._check_pid()
-        return _MemoryUpstream(self, sink, asyncio.get_running_loop())
+        return MemoryUpstream(self, sink, asyncio.get_running_loop())
 
     def close(self) -> None:
         self._begin()
@@ -181,6 +190,7 @@ class MemoryBackend:
 
     def hold(self, channel: str, capacity: int) -> Hold:
         """Makes publishers to `channel` wait while this reader is `capacity` entries behind."""
+        self._check_pid()
         with self._lock:
             log = self._log(channel)
             hold = Hold(self, log, capacity)
@@ -189,7 +199,7 @@ class MemoryBackend:
 
     # under the lock
 
-    def _append(self, batch: Append) -> tuple[Appended, list[_MemoryUpstream]]:
+    def _append(self, batch: Append) -> tuple[Appended, list[MemoryUpstream]]:
         now = self._monotonic()
         log = self._log(batch.channel, batch.epoch_candidate)
         if batch.idempotency_key is not None:
@@ -214,6 +224,8 @@ class MemoryBackend:
             self._store(log, added, now)
             log.closed = batch.close
             self._logs.move_to_end(batch.channel)
+            self._stored[batch.channel] = None
+            self._stored.move_to_end(batch.channel)
             if batch.idempotency_key is not None:
                 self._remember_key(log, batch.idempotency_key, now)
             self._make_room(batch.channel, now)
@@ -238,33 +250,37 @@ class MemoryBackend:
         log.keys[key] = (now, log.top, log.check)
 
     def _make_room(self, busy: str, now: float) -> None:
-        """Drops expired logs, and the quietest ones while a bound over all channels is exceeded."""
-        for channel in list(self._quietest()):
-            log = self._logs[channel]
-            idle = now - log.touched
-            if idle >= self._settings.replay_seconds and log.entries:
-                self._size -= log.drop_entries()
+        """Drops what has expired among the quietest, and the quietest while a bound over all channels is exceeded."""
+        for look, channel in enumerate(list(islice(self._logs, LOOKS))):
             over = len(self._logs) > self._settings.memory_max_channels
-            if (idle >= self._meta_seconds or over) and channel != busy and not log.upstreams and not log.holds:
-                self._size -= log.drop_entries()
+            if look >= 4 and not over:
+                break
+            log = self._logs[channel]
+            if now - log.touched >= self._settings.replay_seconds:
+                self._drop(channel, log)
+            if log.upstreams or log.holds:
+                if over:
+                    self._logs.move_to_end(channel)  # it is in use; the next append shall not come upon it again
+            elif channel != busy and (over or now - log.touched >= self._meta_seconds):
+                self._drop(channel, log)
                 del self._logs[channel]
-            elif self._size > self._settings.memory_max_bytes and channel != busy:
-                self._size -= log.drop_entries()
+        while self._size > self._settings.memory_max_bytes and (quietest := next(iter(self._stored))) != busy:
+            self._drop(quietest, self._logs[quietest])
         while self._size > self._settings.memory_max_bytes and len(self._logs[busy].entries) > 1:
             oldest = self._logs[busy].entries.popleft()
             self._logs[busy].size -= oldest.size
             self._size -= oldest.size
 
-    def _quietest(self) -> list[str]:
-        """Enough channels from the quiet end: four in the common case, all of them when a bound is exceeded."""
-        over = self._size > self._settings.memory_max_bytes or len(self._logs) > self._settings.memory_max_channels
-        names = iter(self._logs)
-        return list(names) if over else [name for name, _ in zip(names, range(4), strict=False)]
+    def _drop(self, channel: str, log: _Log) -> None:
+        """The entries of a log; its meta stays."""
+        if log.entries:
+            self._size -= log.drop_entries()
+            del self._stored[channel]
 
     def _read(self, request: ReadRequest) -> Page:
         log = self._log(request.channel)
         if log.entries and self._monotonic() - log.touched >= self._settings.replay_seconds:
-            self._size -= log.drop_entries()
+            self._drop(request.channel, log)
         first = log.entries[0].offset if log.entries else log.top + 1
         if request.limit == 0:
             return Page(log.epoch, log.top, log.check, log.closed, first, log.top + 1, [], False)
@@ -288,7 +304,9 @@ class MemoryBackend:
     def _log(self, channel: str, epoch_candidate: bytes | None = None) -> _Log:
         log = self._logs.get(channel)
         if log is None:
-            log = self._logs[channel] = _Log(epoch_candidate or new_token(), self._monotonic())
+            now = self._monotonic()
+            log = self._logs[channel] = _Log(epoch_candidate or new_token(), now)
+            self._make_room(channel, now)  # readers and ephemeral events make channels too
         return log
 
     def _must_wait(self, batch: Append) -> bool:
@@ -313,86 +331,7 @@ class MemoryBackend:
 
     def _check_pid(self) -> None:
         if self._pid != os.getpid():
-            self._begin()
-
-
-class _MemoryUpstream:
-    """A queue of live messages that its sink gets in order, from one thread at a time."""
-
-    def __init__(self, backend: MemoryBackend, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.queue: deque[tuple[str, Announcement | None, int]] = deque()
-        self._channels: set[str] = set()
-        self._bytes_put = 0  # by publishers, under the backend's lock
-        self._bytes_taken = 0  # by whoever hands on
-        self._backend = backend
-        self._sink = sink
-        self._loop = loop
-        self._handing_on = threading.Lock()
-        self._scheduled = False
-        self._closed = False
-
-    def subscribe(self, channels: Sequence[str]) -> None:
-        with self._backend._lock:
-            for channel in channels:
-                self._backend._log(channel).upstreams.add(self)
-                self._channels.add(channel)
-                self.queue.append((channel, None, 0))
-        self.hand_on()
-
-    def unsubscribe(self, channels: Sequence[str]) -> None:
-        with self._backend._lock:
-            for channel in channels:
-                self._channels.discard(channel)
-                if channel in self._backend._logs:
-                    self._backend._logs[channel].upstreams.discard(self)
-
-    def close(self) -> None:
-        self._closed = True
-        with self._backend._lock:
-            for log in self._backend._logs.values():
-                log.upstreams.discard(self)
-
-    def put(self, channel: str, announcement: Announcement, size: int) -> None:
-        """Queues a live message; under the backend's lock."""
-        if self._bytes_put - self._bytes_taken > PENDING_BYTES:
-            self.queue.clear()
-            self._bytes_put = self._bytes_taken
-            self.queue.extend((name, None, 0) for name in self._channels)
-        self._bytes_put += size
-        self.queue.append((channel, announcement, size))
-
-    def hand_on(self) -> None:
-        """Lets the sink have what is queued; any number of threads may call it."""
-        if self._loop is None:
-            self._drain()
-        elif self._loop.is_closed():  # perhaps before it came to what was scheduled
-            self.close()
-        elif not self._scheduled:
-            self._scheduled = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed: nobody is left to tell
-                self.close()
-
-    def _drain(self) -> None:
-        self._scheduled = False
-        while self.queue and self._handing_on.acquire(blocking=False):  # whoever holds it takes our items too
-            try:
-                while not self._closed:
-                    try:
-                        channel, announcement, size = self.queue.popleft()
-                    except IndexError:
-                        break
-                    self._bytes_taken += size
-                    if announcement is None:
-                        self._sink.confirmed(channel)
-                    else:
-                        self._sink.announced(channel, announcement)
-                self._sink.flush()
-            finally:
-                self._handing_on.release()
-            if self._closed:
-                return
+            after_fork(self, MemoryBackend._begin)
 
 
 def _release(room: asyncio.Future[None]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from ..config import Policy, Settings
-from ..errors import InvalidChannel, InvalidPosition, TooManyChannels
+from ..errors import InvalidChannel, InvalidInput, InvalidPosition, TooManyChannels
 from ..events import Position, channel_key, check_channel
 from ..filters import Filter
 from .cursor import Start
@@ -54,7 +55,9 @@ def make_wish(
 
     Raises:
         InvalidChannel, TooManyChannels, InvalidPosition: what the names say.
+        InvalidInput: the filter, the policy or the queue_size is none.
     """
+    _check_options(filter, policy, queue_size)
     names = [channels] if isinstance(channels, str) else list(channels)
     unique = tuple(dict.fromkeys(check_channel(name) for name in names))
     if not unique:
@@ -74,6 +77,17 @@ def make_wish(
         unique, _start(start, last), tuple(positions), invalid, filter,
         policy or settings.policy, queue_size or settings.queue_size,
     )  # fmt: skip
+
+
+def _check_options(filter: Any, policy: Any, queue_size: Any) -> None:
+    if filter is not None and not isinstance(filter, Filter):
+        raise InvalidInput(
+            f"filter= must be a Filter such as ByType('order.*') or Where(function), got {filter!r:.100}"
+        )
+    if policy is not None and policy not in get_args(Policy):
+        raise InvalidInput(f"policy= must be one of {', '.join(get_args(Policy))}; got {policy!r:.100}")
+    if queue_size is not None and (not isinstance(queue_size, int) or queue_size < 1):
+        raise InvalidInput(f"queue_size= must be a whole number of entries from 1, got {queue_size!r:.100}")
 
 
 def _start(start: str | None, last: int | None) -> Start:

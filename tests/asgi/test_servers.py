@@ -51,7 +51,7 @@ def channel(request: pytest.FixtureRequest) -> str:
 
 
 def get(site: Server, path: str) -> Any:
-    with HTTPStream(f"{site.url}{path}") as response:
+    with HTTPStream(f"{site.url}{path}", seconds=60) as response:
         body = response.read_all()
         assert response.status == 200, body
         return json.loads(body)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.backends import memory
+from sse_bridge.backends import memory, memory_upstream
 from sse_bridge.backends.memory import Hold, MemoryBackend
+from sse_bridge.config import Settings
+from sse_bridge.errors import PublishBlocked
+from sse_bridge.follow.page import ReadRequest
 from sse_bridge.hub import loop
+from tests.backends.sides import batch
 
 
 def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +52,7 @@ def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypa
 
 
 async def test_a_busy_loop_holds_bounded_memory_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "PENDING_BYTES", 10_000)
+    monkeypatch.setattr(memory_upstream, "PENDING_BYTES", 10_000)
     monkeypatch.setattr(loop, "TICK_SECONDS", 1000.0)  # no position check helps
     async with Bridge("memory://") as bridge, bridge.asubscribe(["a", "b"]) as stream:
         assert await stream.wait_ready(10)
@@ -92,3 +98,71 @@ def test_a_loop_that_is_gone_leaves_nothing_behind() -> None:
             return len(bridge._loop_hubs)
 
         assert asyncio.run(hubs()) == 1
+
+
+def test_readers_and_ephemeral_events_make_no_more_channels_than_allowed() -> None:
+    backend = MemoryBackend(Settings(memory_max_channels=10))
+    for number in range(100):
+        backend.read([ReadRequest(f"read-{number}")])
+        backend.append(batch(f"told-{number}", b"x", ephemeral=True))
+    assert len(backend._logs) == 10
+
+
+def test_channels_in_use_are_kept_however_many_they_are() -> None:
+    backend = MemoryBackend(Settings(memory_max_channels=10))
+    holds = [backend.hold(f"held-{number}", 10) for number in range(200)]
+    for number in range(300):
+        backend.append(batch(f"quiet-{number}", b"x"))
+    assert set(backend._logs) >= {f"held-{number}" for number in range(200)}
+    assert len(backend._logs) <= 210  # and a few that were not come upon yet
+    for hold in holds:
+        hold.release()
+    for number in range(20):
+        backend.append(batch(f"last-{number}", b"x"))
+    assert list(backend._logs) == [f"last-{number}" for number in range(10, 20)]
+
+
+def test_room_is_made_at_the_price_of_one_append() -> None:
+    """At a bound, an append must not look at all channels: every publisher and reader waits for its lock."""
+
+    def seconds(channels: int, **bound: int) -> float:
+        backend = MemoryBackend(Settings(**bound))
+        for number in range(channels):
+            backend.append(batch(f"old-{number}", b"x" * 100))
+        appends = [batch(f"new-{number}", b"x" * 100) for number in range(200)]
+        began = time.perf_counter()
+        for append in appends:
+            backend.append(append)
+        return time.perf_counter() - began
+
+    assert seconds(20_000, memory_max_channels=20_000) < 20 * seconds(200, memory_max_channels=200)
+    # ten thousand metas of logs that were dropped, and a hundred logs that fit
+    assert seconds(20_000, memory_max_bytes=65_536) < 20 * seconds(500, memory_max_bytes=65_536)
+
+
+async def test_who_waited_for_room_in_vain_is_forgotten() -> None:
+    backend = MemoryBackend(Settings(block_timeout_seconds=0.01))
+    backend.hold("a", 1)
+    await backend.aappend(batch("a", b"1"))
+    for _ in range(5):
+        with pytest.raises(PublishBlocked):
+            await backend.aappend(batch("a", b"2"))
+    assert backend._room_waiters == []
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_hold_that_is_the_first_use_in_a_child_counts() -> None:
+    backend = MemoryBackend(Settings(block_timeout_seconds=0.01))
+    backend.append(batch("a", b"parent"))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            backend.hold("a", 1)
+            backend.append(batch("a", b"1"))
+            try:
+                backend.append(batch("a", b"2"))
+            except PublishBlocked:
+                os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -17,7 +17,7 @@ from sse_bridge.errors import (
     BridgeClosed,
     ConfigurationError,
 )
-from tests.support.wait import wait_for
+from tests.support.wait import await_for, wait_for
 
 from .both import data
 
@@ -136,3 +136,88 @@ def test_unknown_settings_suggest_the_nearest(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SSE_BRIDGE_REPLAY_SIZE", "7")
     assert Bridge("memory://").settings.replay_size == 7
     assert Bridge("memory://", replay_size=8).settings.replay_size == 8
+
+
+@pytest.mark.parametrize("room", ["hubs", "connections"])
+def test_a_loop_may_come_while_another_looks_for_loops_that_are_gone(room: str, redis_url: str) -> None:
+    with Bridge(redis_url) as bridge:
+        enter = bridge.loop_hub if room == "hubs" else bridge.backend._side  # type: ignore[attr-defined]
+        others: list[threading.Thread] = []
+
+        async def come() -> None:
+            enter()
+
+        class Watched(asyncio.SelectorEventLoop):
+            def is_closed(self) -> bool:
+                if armed and not others:
+                    others.append(threading.Thread(target=lambda: asyncio.run(come())))
+                    others[0].start()
+                    others[0].join(0.5)  # in vain, if it has to wait for its turn
+                return super().is_closed()
+
+        armed = False
+        loops = [Watched() for _ in range(3)]
+        for loop in loops:
+            loop.run_until_complete(come())
+        armed = True
+        asyncio.run(come())
+        armed = False
+        others[0].join(10)
+        assert not others[0].is_alive()
+        for loop in loops:
+            loop.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("url", ["memory://", "redis"])
+def test_the_threads_of_a_child_begin_together(url: str, redis_url: str) -> None:
+    """None may meet what is its parent's, and none may throw away what another has made."""
+    with Bridge(redis_url if url == "redis" else url, prefix=f"t{uuid.uuid4().hex[:12]}") as bridge:
+        bridge.publish("a", "parent")
+        with bridge.subscribe("a") as stream:
+            assert stream.wait_ready(10)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    seen: list[Any] = []
+                    barrier = threading.Barrier(8)
+
+                    def use() -> None:
+                        barrier.wait(10)
+                        with bridge.subscribe("b", after="earliest") as mine:
+                            bridge.publish("b", 1)
+                            seen.append([(event := mine.next(10)) and event.data for _ in range(8)])
+
+                    threads = [threading.Thread(target=use) for _ in range(8)]
+                    for thread in threads:
+                        thread.start()
+                    for thread in threads:
+                        thread.join(20)
+                    os._exit(0 if seen == [[1] * 8] * 8 else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+async def test_closing_ends_the_readers_of_every_loop(redis_url: str) -> None:
+    for url in ("memory://", redis_url):
+        bridge = Bridge(url, prefix=f"t{uuid.uuid4().hex[:12]}")
+        ends: list[Any] = []
+
+        async def read(bridge: Bridge = bridge, ends: list[Any] = ends) -> None:
+            stream = bridge.asubscribe("a")
+            assert await stream.wait_ready(10)
+            ends.append("ready")
+            ends.append(await stream.next(30))
+            ends.append(stream.closed)
+            await bridge.backend.aclose()
+
+        other = threading.Thread(target=lambda read=read: asyncio.run(read()))  # type: ignore[misc]
+        other.start()
+        await await_for(lambda ends=ends: ends == ["ready"])  # type: ignore[misc]
+        own = asyncio.ensure_future(read())
+        await await_for(lambda ends=ends: ends == ["ready", "ready"])  # type: ignore[misc]
+        bridge.close()
+        await asyncio.wait_for(own, 15)
+        await asyncio.to_thread(other.join, 15)
+        assert sorted(map(str, ends[2:])) == ["None", "None", "True", "True"]

@@ -10,12 +10,27 @@ import pytest
 
 from sse_bridge import Bridge
 from sse_bridge.errors import (
+    InvalidInput,
     PolicyNotSupported,
     PublishBlocked,
     SlowReader,
 )
 
 from .both import Both, data
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"policy": "bogus"}, "catch_up, drop_oldest.*'bogus'"),
+        ({"queue_size": 0}, "queue_size.*got 0"),
+        ({"queue_size": "9"}, "queue_size.*got '9'"),
+        ({"filter": lambda event: True}, "Where.*lambda"),
+    ],
+)
+def test_what_is_no_policy_is_told_at_once(option: dict[str, Any], told: str) -> None:
+    with Bridge("memory://") as bridge, pytest.raises(InvalidInput, match=told):
+        bridge.subscribe("a", **option)
 
 
 def test_drop_oldest(both: Both) -> None:

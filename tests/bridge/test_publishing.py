@@ -54,6 +54,11 @@ def test_publish_many_is_all_or_nothing_per_channel(both: Both) -> None:
     assert both.history("b") == []
 
 
+def test_an_item_of_publish_many_may_be_anything(both: Both) -> None:
+    results = both.publish_many([(["a"], 1), (None, 2), ("a", 3)])
+    assert [type(result) for result in results] == [InvalidChannel, InvalidChannel, Position]
+
+
 def test_an_idempotency_key_lets_the_first_payload_win(both: Both) -> None:
     first = both.publish("a", "one", idempotency_key="k")
     both.publish("a", "between")

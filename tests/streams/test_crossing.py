@@ -144,14 +144,14 @@ async def test_more_streams_than_the_default_pool_has_threads(bridge: Bridge) ->
 async def test_a_waker_remembers_and_sets_one_timer() -> None:
     waker = LoopWaker(asyncio.get_running_loop())
     waker.wake()
-    await asyncio.wait_for(waker.wait(time.monotonic() + 60), 1)
+    await asyncio.wait_for(waker.wait(time.monotonic() + 60), 15)
     timer = waker._timer
     assert timer is None  # it did not have to wait
     waiting = asyncio.ensure_future(waker.wait(time.monotonic() + 60))
     await astays(lambda: not waiting.done(), 0.05)
     timer = waker._timer
     await asyncio.to_thread(waker.wake_threadsafe)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 15)
     waiting = asyncio.ensure_future(waker.wait(time.monotonic() + 61))
     await asyncio.sleep(0)
     assert waker._timer is timer

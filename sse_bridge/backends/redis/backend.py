@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 
 from ...config import Settings
 from ...errors import BackendUnavailable, SSEBridgeError
 from ...follow.page import Page, ReadRequest
+from ...forks import after_fork
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
 from .calls import AppendCall, ReadCall, StartCall
-from .connecting import CONNECT_SECONDS, LINK_ERRORS
+from .connecting import LINK_ERRORS
 from .keys import PROBE, Keys
 from .link import Link
 from .scripts import Codec
@@ -34,7 +36,7 @@ class _LoopSide:
     def __init__(self, backend: RedisBackend) -> None:
         self.client = aio.Client(backend._target, backend._attempt_seconds)
         self.publisher = Publisher(self.client, backend._codec, backend._timeout)
-        self.checking = asyncio.Lock()
+        self.checking: asyncio.Task[None] | None = None  # the first look under way; all who are first wait for it
         self.checked = False
 
 
@@ -61,10 +63,14 @@ class RedisBackend:
         self._attempt_seconds = self._timeout / 3
         self._client = threads.Client(self._target, self._attempt_seconds)
         self._checked_pid = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self._check_lock = threading.Lock()
-        self._lock_pid = os.getpid()
-        self._sides_pid = os.getpid()
+        self._sides_lock = threading.Lock()
+        # a parent's loops do not run in its child, and their connections are the parent's
         self._sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSide] = weakref.WeakKeyDictionary()
+        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     def _new_link(self, sink: Sink) -> Link:
         return Link(self._keys, sink, self._sharded, self._settings.link_timeout_seconds)
@@ -72,18 +78,19 @@ class RedisBackend:
     # threads and greenlets
 
     def append(self, batch: Append) -> Appended:
-        if self._checked_pid != os.getpid():
-            self.check()
+        timeout = self._timeout if self._checked_pid == os.getpid() else self.check()
         call = AppendCall(self._codec, batch)
-        self._client.run((call,), self._timeout)
+        self._client.run((call,), timeout)
         return call.outcome()
 
     def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
         """Appends to different channels in one round trip per server; what happened to each stands in its place."""
-        if self._checked_pid != os.getpid():
-            self.check()
+        try:
+            timeout = self._timeout if self._checked_pid == os.getpid() else self.check()
+        except SSEBridgeError as error:
+            return [error] * len(batches)
         calls = [AppendCall(self._codec, batch) for batch in batches]
-        self._client.run(calls, self._timeout)
+        self._client.run(calls, timeout)
         return [call.error or call.outcome() for call in calls]
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
@@ -105,28 +112,42 @@ class RedisBackend:
         """Closes the idle connections of this process's threads; a later use opens new ones."""
         self._client.close()
 
-    def check(self) -> None:
+    def check(self) -> float:
         """Looks at retention, permissions and eviction; the first use in each process does it.
+
+        Returns:
+            The seconds that are left of the deadline: a first publish has no more time than any other.
 
         Raises:
             ConfigurationError: the stored retention differs, or the ACL forbids announcing.
             BackendUnavailable: Redis did not answer in time.
         """
+        deadline = time.monotonic() + self._timeout
         pid = os.getpid()
-        if self._lock_pid != pid:
-            self._check_lock = threading.Lock()  # the parent's may have been held when it forked
-            self._lock_pid = pid
-        with self._check_lock:
-            if self._checked_pid == pid:
-                return
+        if self._pid != pid:
+            after_fork(self, RedisBackend._begin)
+        lock = self._check_lock
+        if not lock.acquire(timeout=self._timeout):
+            raise startup.too_slow(self._timeout)
+        try:
+            if self._checked_pid != pid:
+                self._look(startup.Trials(deadline))
+                self._checked_pid = pid
+        finally:
+            lock.release()
+        return max(0.05, deadline - time.monotonic())
+
+    def _look(self, trials: startup.Trials) -> None:
+        while True:
             start = StartCall(self._codec, self._keys.retention.decode())
-            self._client.run((start,), self._timeout)
+            self._client.run((start,), trials.left(time.monotonic()))
             self._retain(start)
             try:
                 self._probe()
             except LINK_ERRORS as error:
-                raise BackendUnavailable(f"Redis could not be asked for its settings: {error}") from error
-            self._checked_pid = pid
+                time.sleep(trials.pause(error, time.monotonic()))
+            else:
+                return
 
     def _retain(self, start: StartCall) -> None:
         retention = startup.retention(start.outcome(), self._settings)
@@ -139,8 +160,8 @@ class RedisBackend:
         if address is None:
             return
         with (
-            contextlib.closing(self._client.connect(address, CONNECT_SECONDS)) as listener,
-            contextlib.closing(self._client.connect(address, CONNECT_SECONDS)) as speaker,
+            contextlib.closing(self._client.connect(address, self._attempt_seconds)) as listener,
+            contextlib.closing(self._client.connect(address, self._attempt_seconds)) as speaker,
         ):
             if probe.refused(listener.ask(probe.subscribe)):
                 return
@@ -175,8 +196,9 @@ class RedisBackend:
 
     async def aclose(self) -> None:
         """Closes the idle connections of the running loop, and those of threads; a later use opens new ones."""
-        if self._sides_pid == os.getpid():
-            side = self._sides.pop(asyncio.get_running_loop(), None)
+        if self._pid == os.getpid():
+            with self._sides_lock:
+                side = self._sides.pop(asyncio.get_running_loop(), None)
             if side is not None:
                 await side.client.close()
         self._client.close()
@@ -184,19 +206,39 @@ class RedisBackend:
             await asyncio.sleep(0)
 
     async def acheck(self) -> None:
-        """The twin of `check`, once per loop."""
+        """The twin of `check`, once per loop. A caller that is cancelled leaves the look to the others."""
+        deadline = time.monotonic() + self._timeout
         side = self._side()
-        async with side.checking:
-            if side.checked:
-                return
+        while not side.checked:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise startup.too_slow(self._timeout)
+            task, mine = side.checking, False
+            if task is None or task.done():
+                task, mine = asyncio.get_running_loop().create_task(self._alook(side, startup.Trials(deadline))), True
+                task.add_done_callback(
+                    lambda done: done.cancelled() or done.exception()
+                )  # if nobody is left to hear it
+                side.checking = task
+            # one's own keeps this deadline by itself, and knows better why it failed
+            await asyncio.wait([task], timeout=None if mine else left)
+            error = task.exception() if task.done() and not task.cancelled() else None
+            # the deadline of a look is that of whoever began it; another may have time left for one of its own
+            if error is not None and (mine or not isinstance(error, BackendUnavailable)):
+                raise error
+        side.checking = None
+
+    async def _alook(self, side: _LoopSide, trials: startup.Trials) -> None:
+        while not side.checked:
             start = StartCall(self._codec, self._keys.retention.decode())
-            await side.client.run((start,), self._timeout)
+            await side.client.run((start,), trials.left(time.monotonic()))
             self._retain(start)
             try:
                 await self._aprobe(side.client)
             except LINK_ERRORS as error:
-                raise BackendUnavailable(f"Redis could not be asked for its settings: {error}") from error
-            side.checked = True
+                await asyncio.sleep(trials.pause(error, time.monotonic()))
+            else:
+                side.checked = True
 
     async def _aprobe(self, client: aio.Client) -> None:
         probe = startup.Probe(self._keys.of(PROBE)[2], self._sharded)
@@ -204,26 +246,27 @@ class RedisBackend:
         if address is None:
             return
         async with contextlib.AsyncExitStack() as stack:
-            listener = await client.connect(address, CONNECT_SECONDS)
+            seconds = self._attempt_seconds
+            listener = await client.connect(address, seconds)
             stack.push_async_callback(listener.close)
-            speaker = await client.connect(address, CONNECT_SECONDS)
+            speaker = await client.connect(address, seconds)
             stack.push_async_callback(speaker.close)
-            if probe.refused(await listener.ask(probe.subscribe, CONNECT_SECONDS)):
+            if probe.refused(await listener.ask(probe.subscribe, seconds)):
                 return
-            startup.warn_of_eviction(await speaker.ask(startup.INFO, CONNECT_SECONDS))
-            if not probe.refused(await speaker.ask(probe.announce, CONNECT_SECONDS)):
-                probe.heard(await listener.reply(CONNECT_SECONDS))
+            startup.warn_of_eviction(await speaker.ask(startup.INFO, seconds))
+            if not probe.refused(await speaker.ask(probe.announce, seconds)):
+                probe.heard(await listener.reply(seconds))
 
     def _side(self) -> _LoopSide:
         """What belongs to the running loop."""
-        if self._sides_pid != os.getpid():
-            # the parent's loops do not run here, and their connections are the parent's
-            self._sides_pid = os.getpid()
-            self._sides = weakref.WeakKeyDictionary()
+        if self._pid != os.getpid():
+            after_fork(self, RedisBackend._begin)
         loop = asyncio.get_running_loop()
         side = self._sides.get(loop)
         if side is None:
-            for other in [other for other in self._sides if other.is_closed()]:
-                self._sides.pop(other).client.abandon()
-            side = self._sides[loop] = _LoopSide(self)
+            with self._sides_lock:  # loops on other threads come and go as well
+                gone = [self._sides.pop(other) for other in list(self._sides) if other.is_closed()]
+                side = self._sides[loop] = _LoopSide(self)
+            for each in gone:
+                each.client.abandon()
         return side

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from typing_extensions import override
 
@@ -56,6 +56,11 @@ class Call(Generic[T]):
     @property
     def script(self) -> Script:
         raise NotImplementedError
+
+    @property
+    def purpose(self) -> str:
+        """What the call is for, in an error's words."""
+        return f"channel {self.channel!r}"
 
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
         raise NotImplementedError
@@ -113,9 +118,7 @@ class Call(Generic[T]):
     def expire(self) -> None:
         """The deadline has come."""
         if self._unknown_since is None:
-            self.fail(
-                BackendUnavailable(f"Redis could not be reached for channel {self.channel!r}: {self._last_trouble}")
-            )
+            self.fail(BackendUnavailable(f"Redis could not be reached for {self.purpose}: {self._last_trouble}"))
         else:
             self.fail(
                 PublishUncertain(
@@ -187,6 +190,11 @@ class StartCall(Call[list[bytes]]):
     def script(self) -> Script:
         return START
 
+    @property
+    @override
+    def purpose(self) -> str:
+        return f"the retention it keeps under {self.channel!r}"
+
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
         return self.codec.start()
@@ -205,6 +213,9 @@ def backoff(attempt: int, longest: float) -> float:
     """Seconds to wait before attempt 1, 2, …: full jitter below a doubling bound, so that clients do not come in step."""
     bound = min(longest, 0.01 * (1 << min(attempt, 16)))
     return bound * (0.1 + 0.9 * secrets.randbelow(1 << 20) / (1 << 20))
+
+
+LEAST_SECONDS: Final = 0.05  # an attempt with less time would fail for want of it, and hide why the others did
 
 
 class Effort:
@@ -241,7 +252,7 @@ class Effort:
         if any(call.pause for call in self.todo):
             self._round += 1
             delay = backoff(self._round, 0.5)
-        if now + delay < self.deadline:
+        if now + delay + LEAST_SECONDS < self.deadline:
             return delay
         for call in self.todo:
             call.expire()

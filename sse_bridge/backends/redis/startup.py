@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...config import Settings
-from ...errors import ConfigurationError
+from ...errors import BackendUnavailable, ConfigurationError
+from .calls import backoff
+from .connecting import hopeless
 from .resp import ReplyError
 from .scripts import RECORD_VERSION, RETRYABLE, error_code
 
@@ -37,6 +39,42 @@ def retention(stored: Sequence[bytes], settings: Settings) -> tuple[int, float]:
         f"bridge has replay_size={settings.replay_size}, replay_seconds={settings.replay_seconds:g}. Make them equal, set "
         f"adopt_retention=True to use the stored ones, or delete the key '{settings.prefix}:retention' to store new ones"
     )
+
+
+def too_slow(timeout: float) -> BackendUnavailable:
+    """The error of who waited for a first look that others make."""
+    return BackendUnavailable(
+        f"Redis could not be asked for its settings within publish_timeout_seconds={timeout:g}; nothing was published"
+    )
+
+
+class Trials:
+    """The looks under one deadline: one that fails for a passing reason is made again, as a publish would be.
+
+    Args:
+        deadline: when to give up (seconds, monotonic).
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._made = 0
+
+    def left(self, now: float) -> float:
+        """Seconds for what comes next."""
+        return max(0.05, self._deadline - now)
+
+    def pause(self, error: BaseException, now: float) -> float:
+        """A look failed: the seconds until the next one; raises when there is none."""
+        fatal = hopeless(error)
+        if fatal is not None:
+            raise fatal from error
+        self._made += 1
+        delay = backoff(self._made, 0.5)
+        if now + delay >= self._deadline:
+            raise BackendUnavailable(
+                f"Redis could not be asked for its settings, and nothing was published: {error}"
+            ) from error
+        return delay
 
 
 class Probe:

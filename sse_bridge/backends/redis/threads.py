@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import redis
 
+from ...forks import after_fork
 from .calls import Call, Effort, Exchange, refuse
 from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, NotSentError, abort_on_close, connection_arguments
 from .resp import ReplyError, new_reader, pack
@@ -112,7 +113,7 @@ class Client:
     def run(self, calls: Sequence[Call[Any]], timeout: float) -> None:
         """Carries calls to their end: each has a result or an error within about `timeout` seconds."""
         if self._pid != os.getpid():
-            self._begin()
+            after_fork(self, Client._begin)
         effort = Effort(calls, time.monotonic(), timeout)
         while True:
             known, unknown = effort.groups(self.routes)
@@ -261,7 +262,7 @@ class Client:
     def close(self) -> None:
         """Closes the idle connections; those in use are closed by a later call."""
         if self._pid != os.getpid():
-            self._begin()
+            after_fork(self, Client._begin)
         for wires in list(self._idle.values()):
             while wires:
                 with contextlib.suppress(IndexError):

@@ -95,7 +95,7 @@ async def test_redis_comes_back_before_the_deadline(far_side: Side, network: Pro
 
 
 async def test_redis_stays_away(make_side: Callable[..., Side], network: Proxy) -> None:
-    side = make_side(network.redis_url, publish_timeout_seconds=0.5)
+    side = make_side(network.redis_url, publish_timeout_seconds=2)
     await side.page("a")
     network.refuse()
     began = time.monotonic()
@@ -103,13 +103,13 @@ async def test_redis_stays_away(make_side: Callable[..., Side], network: Proxy) 
         await side.publish("a", b"1")
     with pytest.raises(BackendUnavailable):
         await side.page("a")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     network.accept()
     assert (await side.publish("a", b"2")).last == 1
 
 
 async def test_an_answer_that_never_comes_is_uncertain(make_side: Callable[..., Side], network: Proxy) -> None:
-    side = make_side(network.redis_url, publish_timeout_seconds=0.6)
+    side = make_side(network.redis_url, publish_timeout_seconds=2)  # a third of it is the limit of each answer
     await side.publish("a", b"1")
     network.hold()
     with pytest.raises(PublishUncertain, match="'a'"):
@@ -133,7 +133,7 @@ async def test_an_ephemeral_event_is_not_sent_twice(far_side: Side, network: Pro
 
 
 async def test_nothing_listens_there(make_side: Callable[..., Side]) -> None:
-    side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=0.3)
+    side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=1)
     with pytest.raises(BackendUnavailable, match="retention"):
         await side.publish("a", b"1")
 
@@ -191,7 +191,7 @@ async def test_a_demoted_server_is_tried_again(
     make_side: Callable[..., Side], private_redis: Callable[..., RedisServer]
 ) -> None:
     server = private_redis()
-    side = make_side(server.url, publish_timeout_seconds=0.5)
+    side = make_side(server.url, publish_timeout_seconds=2)
     await side.publish("a", b"1")
     server.command("REPLICAOF", "127.0.0.1", free_port())
     with pytest.raises(BackendUnavailable, match="READONLY"):

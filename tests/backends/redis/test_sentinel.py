@@ -47,6 +47,6 @@ async def test_a_failover_is_followed(group: RedisSentinel, make_side: Callable[
 
 
 async def test_an_unknown_service_is_named(group: RedisSentinel, make_side: Callable[..., Side]) -> None:
-    side = make_side(f"redis+sentinel://127.0.0.1:{group.sentinel.port}/nobody", publish_timeout_seconds=0.5)
+    side = make_side(f"redis+sentinel://127.0.0.1:{group.sentinel.port}/nobody", publish_timeout_seconds=2)
     with pytest.raises(BackendUnavailable, match="nobody"):
         await side.publish("a", b"1")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
 import redis
 
-from sse_bridge.errors import ConfigurationError
+from sse_bridge.backends.redis import RedisBackend
+from sse_bridge.config import Settings
+from sse_bridge.errors import BackendUnavailable, ConfigurationError
 from tests.backends.sides import Side
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.wait import await_for
 
 
 async def test_another_retention_is_refused_with_both_named(make_side: Callable[..., Side], redis_url: str) -> None:
@@ -76,3 +82,42 @@ async def test_the_least_permissions(
     side = make_side(f"redis://app:secret@127.0.0.1:{server.port}/0")
     await side.publish("a", b"1", idempotency_key="k")
     assert (await side.page("a")).top == 1
+
+
+async def test_a_look_that_is_cut_off_is_made_again(
+    make_side: Callable[..., Side], proxy: Callable[[int], Proxy], redis_server: RedisServer
+) -> None:
+    network = proxy(redis_server.port)
+    side = make_side(network.redis_url, publish_timeout_seconds=15)
+    network.drop_reply(after=b"\r\nSUBSCRIBE\r\n")
+    assert (await side.publish("a", b"1")).last == 1
+    assert network.reply_dropped
+
+
+async def test_who_is_first_together_fails_together(
+    make_side: Callable[..., Side], proxy: Callable[[int], Proxy], redis_server: RedisServer
+) -> None:
+    network = proxy(redis_server.port)
+    side = make_side(network.redis_url, publish_timeout_seconds=1)
+    network.hold()
+    began = time.monotonic()
+    outcomes = await asyncio.gather(*[side.publish("a", b"%d" % i) for i in range(12)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 12
+    assert time.monotonic() - began < 8  # one after the other it would be 12
+    network.flow()
+    assert (await side.publish("a", b"x")).last == 1
+
+
+async def test_who_is_cancelled_leaves_the_first_look_to_others(
+    redis_server: RedisServer, proxy: Callable[[int], Proxy], prefix: str
+) -> None:
+    network = proxy(redis_server.port)
+    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=15)), "asyncio")
+    network.hold()
+    first, second = (asyncio.ensure_future(side.publish("a", data)) for data in (b"1", b"2"))
+    await await_for(lambda: network.accepted)
+    first.cancel()
+    network.flow()
+    assert (await second).last == 1
+    assert first.cancelled()
+    await side.close()
