@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, report, scaling
 from benchmarks.results import Results
 from benchmarks.servers import SERVERS, missing
 from benchmarks.shapes import PEERS, PLAN, SHAPES
@@ -76,6 +76,14 @@ def line(record: dict[str, Any]) -> str:
     return f"lost {record['lost']} " + " ".join(facts) if "error" not in record else f"failed: {record['error'][:300]}"
 
 
+def write(results: Results, folder: Path) -> None:
+    """The report, and docs/scaling.md, which is computed from it."""
+    report.write(results, folder)
+    text = scaling.markdown(results)
+    if text:
+        (ROOT / "docs/scaling.md" if folder == HERE else folder / "scaling.md").write_text(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("shapes", nargs="*", help=f"of {', '.join(SHAPES)}; all if omitted")
@@ -99,7 +107,7 @@ def main() -> None:
     path = options.into / "results.json"
     results = Results.load(path)
     if options.report:
-        report.write(results, options.into)
+        write(results, options.into)
         return
     if unknown := set(options.shapes) - set(SHAPES):
         parser.error(f"unknown shapes {sorted(unknown)}; there are {', '.join(SHAPES)}")
@@ -125,7 +133,7 @@ def main() -> None:
                 print(f"{name} {round_ + 1}/{rounds} {server_name}: {line(record)}", flush=True)
         if options.scale == 1:
             results.save(path)
-            report.write(results, options.into)
+            write(results, options.into)
     if options.scale != 1:
         print(report.markdown(results))
 

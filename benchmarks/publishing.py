@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
+import socket
 import statistics
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ from sse_bridge.publication import single
 ROUNDS = 7
 SINGLES = 2000  # events per way and round
 TASKS = 100
+SUBSCRIBERS = 50  # connections to which one PUBLISH goes: as many processes with readers
 
 
 class Meter:
@@ -77,6 +81,44 @@ def bare_evalsha(bridge: Bridge, client: redis.Redis, data: Json) -> Callable[[i
     return prepare
 
 
+def fan_out(client: redis.Redis, payload: bytes) -> float:
+    """Redis's CPU, in µs, for carrying one message to one more subscriber: what many workers cost."""
+
+    def used() -> float:
+        info = client.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def publish(channel: str) -> float:
+        before = used()
+        for _ in range(SINGLES):
+            client.publish(channel, payload)
+        return used() - before
+
+    address = client.connection_pool.connection_kwargs
+    alone = publish("nobody")
+    subscribers = selectors.DefaultSelector()
+    for _ in range(SUBSCRIBERS):
+        subscriber = socket.create_connection((address["host"], address["port"]))
+        subscriber.sendall(b"SUBSCRIBE fan\r\n")
+        subscriber.recv(1024)
+        subscribers.register(subscriber, selectors.EVENT_READ)
+    heard, expected = 0, SINGLES * SUBSCRIBERS * len(payload)
+
+    def listen() -> None:
+        nonlocal heard
+        while heard < expected:
+            for key, _ in subscribers.select():
+                heard += len(key.fileobj.recv(1 << 20))  # type: ignore[union-attr]
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    together = publish("fan")
+    listener.join()
+    for key in list(subscribers.get_map().values()):
+        key.fileobj.close()  # type: ignore[union-attr]
+    return (together - alone) / (SINGLES * SUBSCRIBERS) * 1e6
+
+
 async def concurrently(bridge: Bridge, meter: Meter, data: Json, way: str, channels: int, rounds: int) -> None:
     """`TASKS` tasks that publish one after the other, over one channel or as many."""
 
@@ -122,7 +164,7 @@ def main() -> None:
         asyncio.run(concurrently(Bridge(url), meter, data, way, channels, ROUNDS))
     paired = zip(meter.samples["publish"], meter.samples["bare"], strict=True)
     ratio = statistics.median(ours[0] / bare[0] for ours, bare in paired)
-    print(json.dumps({**meter.medians(), "publish_to_bare": ratio}))
+    print(json.dumps({**meter.medians(), "publish_to_bare": ratio, "fan_out_us": fan_out(client, event(0, 0, 200))}))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
@@ -82,7 +82,7 @@ def _ratios(results: Results) -> str:
         return ""
     return (
         "How many times ours each server needs; of *F1s rate*, how many times fewer events per second it delivers. "
-        "Above 1 is worse than ours.\n\n" + _table(["", *(title for title, *_ in columns)], rows)
+        "Above 1 is worse than ours.\n\n" + table(["", *(title for title, *_ in columns)], rows)
     )
 
 
@@ -96,7 +96,7 @@ def _promises(results: Results) -> str:
                 [bound.shape, bound.what, figure(value, bound.unit), f"{sign} {figure(bound.limit, bound.unit)}",
                  "yes" if bound.kept(value) else "**no**"]
             )  # fmt: skip
-    return _table(["shape", "what", "measured", "bound", "kept"], rows) if rows else ""
+    return table(["shape", "what", "measured", "bound", "kept"], rows) if rows else ""
 
 
 def _work(shape: Shape) -> str:
@@ -127,7 +127,7 @@ def _deliveries(results: Results, name: str) -> str:
     if not rows:
         return ""
     head = ["", "CPU µs/event", "p50 ms", "p99 ms", "events/s", "grown MiB", "lost"]
-    return f"**{name}**: {_work(SHAPES[name])}\n\n{_table(head, rows)}"
+    return f"**{name}**: {_work(SHAPES[name])}\n\n{table(head, rows)}"
 
 
 def _sustained(results: Results) -> str:
@@ -139,7 +139,7 @@ def _sustained(results: Results) -> str:
     if not rows:
         return ""
     head = ["", "published/s", "delivered/s", "p50 ms", "p99 ms", "CPU µs/event"]
-    return "**F1s**: the highest rate for 1,000 readers of one channel without a loss, p99 ≤ 100 ms\n\n" + _table(
+    return "**F1s**: the highest rate for 1,000 readers of one channel without a loss, p99 ≤ 100 ms\n\n" + table(
         head, rows
     )
 
@@ -148,12 +148,12 @@ def _memory(results: Results) -> str:
     rows = []
     for server in PLAN["F4"]:
         if results.good("F4", server):
-            cells = [figure(results.median(shape, server, "kib")) for shape in ("F4", "F4x")]
+            cells = [figure(results.median(shape, server, "kib")) for shape in ("F4", "F4x", "F4c")]
             rows.append([SERVERS[server].title, *cells, figure((results.median("F4", server, "idle_cpu") or 0) * 100)])
     if not rows:
         return ""
-    head = ["", "KiB at 5,000", "KiB at 10,000", "idle CPU %"]
-    return "**F4**: memory per idle connection (proportional set size of the server's processes)\n\n" + _table(
+    head = ["", "KiB at 5,000", "KiB at 10,000", "KiB at 5,000 on as many channels", "idle CPU %"]
+    return "**F4**: memory per idle connection (proportional set size of the server's processes)\n\n" + table(
         head, rows
     )
 
@@ -172,7 +172,7 @@ def _storm(results: Results) -> str:
     head = ["", "all connected s", "all caught up s", "CPU s", "lost"]
     return (
         "**F6**: 5,000 readers come back at once, each 100 events behind; the floor has nothing to catch up with\n\n"
-        + _table(head, rows)
+        + table(head, rows)
     )
 
 
@@ -184,7 +184,7 @@ def _publishing(results: Results) -> str:
         cells = [figure(results.median("F5", "ours", f"{way}.{key}")) for key in ("us", "client_cpu_us", "redis_us")]
         rows.append([title, *cells])
     head = ["", "µs per event", "of that CPU", "inside Redis"]
-    return "**F5**: publishing, on a core of its own; *inside Redis* is the command's own time\n\n" + _table(head, rows)
+    return "**F5**: publishing, on a core of its own; *inside Redis* is the command's own time\n\n" + table(head, rows)
 
 
 def _about(results: Results) -> str:

@@ -4,7 +4,7 @@ F1    burst: 1 channel, 1,000 readers, 1,000 events as fast as one sync process 
 F1s   sustained: the highest rate for those readers without a loss and with p99 at most 100 ms
 F2    steady: 1,000 readers, 20 events/s
 F3    tokens: 500 channels with one reader each, 15,000 events/s in all
-F4    idle: memory per connection
+F4    idle: memory per connection; F4x with 10,000, F4c with a channel for each
 F5    publish: what a publisher pays; no readers
 F6    resume storm: 5,000 readers at once, each 100 events behind
 F7    F1–F3 on gevent and threads, 500 readers
@@ -84,6 +84,7 @@ SHAPES: dict[str, Shape] = {
         _F3,
         Shape("F4", "idle", readers=5000, rounds=1),
         Shape("F4x", "idle", readers=10_000, rounds=1),
+        Shape("F4c", "idle", readers=5000, channels=5000, rounds=1),
         Shape("F5", "publish"),
         Shape("F6", "storm", readers=5000, events=100),
         replace(_F1, name="F7.1", **_SMALL),
@@ -111,6 +112,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "F3": ("ours", "raw", "nchan", *PEERS),
     "F4": ("ours", *HANDOFF, "raw", "nchan", *PEERS),
     "F4x": ("ours", "raw", "nchan"),
+    "F4c": ("ours",),
     "F5": ("ours",),
     "F6": ("ours", "raw"),
     "F7.1": GEVENT,

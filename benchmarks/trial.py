@@ -188,10 +188,10 @@ def idle(server: Server, python: str, shape: Shape) -> Record:
     """F4: what the process grows by, per connection."""
     with stage(server, python) as here:
         # the first ones pay for imports and pools
-        with here.readers(50, server.paths(1)):
+        with here.readers(50, server.paths(min(shape.channels, 50))):
             here.settle()
         before = here.memory()
-        with here.readers(shape.readers, server.paths(1)) as readers:
+        with here.readers(shape.readers, server.paths(shape.channels)) as readers:
             here.settle()
             grown = here.memory() - before
             cpu = here.cpu()
@@ -199,7 +199,13 @@ def idle(server: Server, python: str, shape: Shape) -> Record:
             idle_cpu = (here.cpu() - cpu) / 2
             ready = readers.latest()["ready"]
             readers.result()
-    return {"kib": grown / max(1, ready), "ready": ready, "lost": shape.readers - ready, "idle_cpu": idle_cpu}
+    return {
+        "kib": grown / max(1, ready),
+        "base_kib": before,
+        "ready": ready,
+        "lost": shape.readers - ready,
+        "idle_cpu": idle_cpu,
+    }
 
 
 def storm(server: Server, python: str, shape: Shape) -> Record:

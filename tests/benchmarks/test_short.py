@@ -12,6 +12,7 @@ import pytest
 from benchmarks.bounds import BOUNDS
 from benchmarks.report import markdown
 from benchmarks.results import Results
+from benchmarks.scaling import Costs, Load, need
 from benchmarks.servers import SERVERS
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.trial import Record, run
@@ -74,6 +75,18 @@ def test_a_report_is_made_of_whatever_was_measured():
     assert "| raw ASGI (no library) | failed |" in markdown(results)
     results.replace("F1", {"at": "later"})
     assert results.records == []
+
+
+def test_a_million_readers_are_computed_from_what_was_measured():
+    cost = Costs(10, 30, 10, 15, 2**16, append_us=6, fan_out_us=2, return_per_second=2000, event_bytes=334)
+    one = need(Load("one channel", 1, 1.0), cost)
+    assert one.workers == 17  # by CPU 16.7: a million writes of 10 µs in 60 % of a second; by the return 16.7 as well
+    assert one.gbit == pytest.approx(3.2)
+    assert one.redis_cores == pytest.approx((6 + 17 * 2) / 1e6 / 0.6)
+    own = need(Load("own channels", 1_000_000, 0.05), cost)
+    assert own.redis_cores == pytest.approx(50_000 * (6 + 2) / 1e6 / 0.6)
+    assert own.memory_gib > one.memory_gib
+    assert need(Load("own channels, busy", 1_000_000, 1.0), cost).limit == "Redis's core"
 
 
 def test_bounds_name_shapes_that_exist():
