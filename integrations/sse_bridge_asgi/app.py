@@ -13,12 +13,12 @@ from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import (
+    Refusal,
     StreamResponse,
     ensure_drain_handler,
     method_not_allowed,
     refusal,
     scope_request,
-    send_refusal,
     send_stream,
     stream_channels,
 )
@@ -83,7 +83,8 @@ class EventStreamApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._serve_http(scope, receive, send)
+            # in one expression: an idle connection would hold every name
+            await send_stream(await self._answer(scope), receive, send, head_only=scope["method"] == "HEAD")
         elif scope["type"] == "websocket" and self._websocket is not None:
             await self._websocket.serve(self._bridge or get_bridge(), scope, receive, send)
         elif scope["type"] == "websocket":
@@ -94,18 +95,14 @@ class EventStreamApp:
         else:
             raise ValueError(f"expected a scope of type http, websocket or lifespan, got {scope['type']!r}")
 
-    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head_only = scope["method"] == "HEAD"
+    async def _answer(self, scope: Scope) -> StreamResponse | Refusal:
         if scope["method"] not in ("GET", "HEAD"):
-            await send_refusal(method_not_allowed(scope["method"]), send)
-            return
+            return method_not_allowed(scope["method"])
         bridge = self._bridge or get_bridge()
         try:
-            response = await self._response(bridge, scope)
+            return await self._response(bridge, scope)
         except SSEBridgeError as error:
-            await send_refusal(refusal(error, debug=bridge.settings.debug), send, head_only=head_only)
-            return
-        await send_stream(response, receive, send, head_only=head_only)
+            return refusal(error, debug=bridge.settings.debug)
 
     async def _response(self, bridge: Bridge, scope: Scope) -> StreamResponse:
         request = scope_request(scope)

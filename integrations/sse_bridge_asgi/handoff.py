@@ -31,25 +31,29 @@ async def serve_with_handoff(app: ASGIApp, scope: Scope, receive: Receive, send:
     set_handoff(handoff)
     try:
         await app(scope, client.receive, answer.send)
-        if answer.taken is not None:
-            await send_stream(answer.taken, client.receive, send, head_only=scope["method"] == "HEAD")
+        if answer.taken is not None and not client.gone:
+            await send_stream(answer.pop(), receive, send, head_only=scope["method"] == "HEAD")
     finally:
         handoff.close()
         set_handoff(outer)
 
 
 class _Client:
-    """Remembers that the client left: the inner app may have taken the only message that says so (Django does)."""
+    """Remembers that the client left: the inner app may have taken the only message that says so (Django does).
+
+    Attributes:
+        gone: it did.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._gone = False
+        self.gone = False
 
     async def receive(self) -> Message:
-        if self._gone:
+        if self.gone:
             return {"type": "http.disconnect"}
         message = await self._receive()
-        self._gone = message["type"] == "http.disconnect"
+        self.gone = message["type"] == "http.disconnect"
         return message
 
 
@@ -64,6 +68,12 @@ class _Answer:
         self.taken: StreamResponse | None = None
         self._handoff = handoff
         self._send = send
+
+    def pop(self) -> StreamResponse:
+        """The stream, which is not kept here: an idle connection would hold it, and there may be many."""
+        stream, self.taken = self.taken, None
+        assert stream is not None
+        return stream
 
     async def send(self, message: Message) -> None:
         if self.taken is not None:

@@ -29,7 +29,7 @@ FRAME_OVERHEAD: Final = 100  # bytes that a frame has besides its data: field na
 _offset = attrgetter("offset")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Start:
     """Where a reader without a position begins."""
 
@@ -248,18 +248,6 @@ class Cursor:
         self.point = gap.after
         self.hidden = 0
         return gap
-
-    def adopt(self, other: Cursor) -> None:
-        """Takes over the place of a cursor on the same channel that stands in its window, or has ended."""
-        self.point = other.point
-        self.serial = other.serial
-        self.joined = other.joined
-        self.gap = other.gap
-        self.ended = other.ended
-        self.hidden = other.hidden
-        self._page = other._page
-        self._index = other._index
-        self._came_from_window = other._came_from_window
 
     def part(self) -> bytes:
         """This channel's part of an SSE id; empty while the client has no point."""

@@ -174,11 +174,6 @@ class Follower:
         """Another follower in the same state."""
         return Follower([copy(cursor) for cursor in self.cursors], self.filter, self._tell_hidden_after)
 
-    def adopt(self, other: Follower) -> None:
-        """Takes over the state of a follower of the same group."""
-        for mine, theirs in zip(self.cursors, other.cursors, strict=True):
-            mine.adopt(theirs)
-
     def id(self) -> bytes:
         """The position vector as the client may be told now; channels without one are left out."""
         return b".".join(part for part in [cursor.part() for cursor in self.cursors] if part)

@@ -19,7 +19,7 @@ from ..events import Entry
 _offset = attrgetter("offset")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """A position without its channel: what a cursor remembers."""
 
@@ -28,7 +28,7 @@ class Point:
     check: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Page:
     """What one read of the log returned.
 
@@ -57,7 +57,7 @@ class Page:
         return Point(self.epoch, self.top, self.top_check)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """Which part of a channel's log is wanted.
 
@@ -84,7 +84,7 @@ EXPIRED: Final = "expired"
 INVALID: Final = "invalid"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Continuity could not be proven: why, how many log entries were missed (None: unknown), and where it goes on."""
 
@@ -93,7 +93,7 @@ class Gap:
     after: Point
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A page continues a position, perhaps behind a gap, with ``page.entries[index:]``."""
 

@@ -21,7 +21,7 @@ from ..config import Policy
 from ..errors import SlowReader
 
 
-@dataclass
+@dataclass(slots=True)
 class Pace:
     """One reader's policy on one channel, and what it must remember of it.
 

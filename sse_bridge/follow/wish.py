@@ -14,7 +14,7 @@ from .cursor import Start
 from .ids import positions_for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wish:
     """See the module.
 

@@ -2,7 +2,7 @@
 
 On the path of a live event a hub's work is one pull per cohort, and one push per member. A member is on its own while it
 catches up or cannot take more; whoever stands at the head of all its channels joins. Since all members of a cohort
-stand at the same place, one follower serves them all; a member that leaves takes a copy of its state along.
+stand at the same place, one follower is theirs together; a member that leaves takes a copy of it along.
 
 Only readers without a policy of their own are in cohorts (``catch_up``): the others' cursors move by themselves.
 """
@@ -58,14 +58,14 @@ class Cohort:
             if follower.waits:
                 break
         if follower.finished:
-            for reader, target in self._dissolve():
-                reader.follower.adopt(follower)
+            for _, target in self._dissolve():
                 target.finish()
 
     def add(self, reader: LoopReader, target: Target) -> None:
         """A reader in the same state joins; it is no longer woken by itself."""
         self.members[reader] = target
         reader.cohort = self
+        reader.follower = self.follower  # its own would be half a kilobyte for the same
 
     def drop(self, reader: LoopReader, *, goes_on: bool = False) -> None:
         """A reader leaves; if it `goes_on`, alone from where the cohort stands."""
@@ -73,7 +73,7 @@ class Cohort:
             return
         reader.cohort = None
         if goes_on:
-            reader.follower.adopt(self.follower)
+            reader.follower = self.follower.copy()
             self._hub.board.join(reader)
         if not self.members:
             self._hub.dissolve(self)

@@ -161,8 +161,8 @@ class LoopHub:
             self.board.join(cohort)
         elif cohort.follower.state != follower.state:
             return False
+        self.board.leave(reader, time.monotonic())  # with a follower of its own, which the cohort's takes the place of
         cohort.add(reader, target)
-        self.board.leave(reader, time.monotonic())
         return True
 
     def dissolve(self, cohort: Cohort) -> None:

@@ -40,38 +40,41 @@ def scope_request(scope: Scope) -> StreamRequest:
     return StreamRequest.from_http(lower_headers(scope["headers"]), scope["query_string"].decode("latin-1"))
 
 
-async def send_stream(response: StreamResponse, receive: Receive, send: Send, *, head_only: bool = False) -> None:
+async def send_stream(
+    response: StreamResponse | Refusal, receive: Receive, send: Send, *, head_only: bool = False
+) -> None:
     """Answers a request with a stream; returns when it is over or the client is gone.
 
     Args:
-        response: what `stream_channels` or `stream_source` returned.
+        response: what `stream_channels` or `stream_source` returned, or what is answered instead.
         head_only: the method is HEAD: headers, no body.
 
     A body that fails before its first piece (a closed bridge) is answered with its error's status.
     """
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    start = {"type": "http.response.start", "status": response.status, "headers": headers}
-    if response.bodies is None or head_only:
+    if isinstance(response, Refusal):
+        await send_refusal(response, send, head_only=head_only)
+        return
+    bodies, start = response.bodies, _start(response)
+    if bodies is None or head_only:
         await _send_quietly(send, start)
         await _send_quietly(send, {"type": "http.response.body", "body": b"", "more_body": False})
         return
-    if not any(name == b"content-encoding" for name, _ in headers):
-        # else compressing middleware (Starlette's, for all but text/event-stream) holds frames back until a block is full
-        headers.append((b"content-encoding", b"identity"))
     ensure_drain_handler()
-    if isinstance(response.bodies, ChannelBodies):
-        own = _OwnTask(receive)
+    if isinstance(bodies, ChannelBodies):
+        own = None if _of_one(receive, send) else _OwnTask(receive)
         try:
-            stream = PushedStream(response.bodies.script, start, own.receive, send, response.bodies.coding)
+            stream = PushedStream(bodies.script, start, receive if own is None else own.receive, send, bodies.coding)
         except SSEBridgeError as refused:
             await send_refusal(refusal(refused), send)
             return
+        del response, bodies, start  # an idle connection holds what it needs, and there may be many
         try:
             await stream.serve()
         finally:
-            await own.close()
+            if own is not None:
+                await own.close()
         return
-    body = response.bodies.async_body()
+    body = bodies.async_body()
     writer = asyncio.ensure_future(_write(body, start, send))
     listener = asyncio.ensure_future(_listen(receive))
     try:
@@ -112,6 +115,20 @@ def with_headers(response: StreamResponse, headers: Iterable[tuple[bytes, bytes]
     fields = dict.fromkeys(field.strip() for value in vary for field in value.split(",") if field.strip())
     joined = [("Vary", ", ".join(fields))] if fields else []
     return dataclasses.replace(response, headers=(*streams, *joined, *kept))
+
+
+def _start(response: StreamResponse) -> Message:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if response.bodies is not None and not any(name == b"content-encoding" for name, _ in headers):
+        # else compressing middleware (Starlette's, for all but text/event-stream) holds frames back until a block is full
+        headers.append((b"content-encoding", b"identity"))
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def _of_one(receive: Receive, send: Send) -> bool:
+    """Both are methods of one object: the server's own, with nothing of a middleware around them."""
+    owner = getattr(receive, "__self__", None)
+    return owner is not None and owner is getattr(send, "__self__", None)
 
 
 class _OwnTask:
