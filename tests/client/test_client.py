@@ -16,6 +16,7 @@ from tests.support.wait import stays, wait_for
 pytestmark = needs_redis7
 
 Open = Callable[..., Client]
+decided = pytest.mark.parametrize("runtime", ["node"])  # what the client decides by itself is the same everywhere
 STREAM = {"content-type": "text/event-stream"}
 
 
@@ -37,6 +38,7 @@ def test_follows_to_the_stored_end_and_asks_no_more(site: Site, client: Open) ->
     assert "last-event-id" not in request["headers"]
 
 
+@decided
 def test_one_end_of_two_is_not_the_end(site: Site, client: Open) -> None:
     other = f"{site.channel}-2"
     reader = client(site)
@@ -73,6 +75,7 @@ def test_resumes_by_header_and_is_told_of_a_gap(site: Site, client: Open) -> Non
     assert gap["missed"] in (first - 1, None)
 
 
+@decided
 def test_resumes_by_query(site: Site, client: Open) -> None:
     reader = client(site)
     site.publish(1)
@@ -100,6 +103,7 @@ def test_comes_back_when_the_server_says_so(site: Site, client: Open) -> None:
     assert [status for kind, status, delay in reader.ask("told") if delay] == [429, 502, 503]
 
 
+@decided
 def test_some_answers_are_final(site: Site, client: Open) -> None:
     reader = client(site)
     for status, headers, reason in [
@@ -135,6 +139,7 @@ def test_post_with_headers_and_a_fresh_token(site: Site, client: Open) -> None:
     assert second["headers"]["last-event-id"]
 
 
+@decided
 def test_a_post_that_cannot_be_resumed_is_not_repeated(site: Site, client: Open) -> None:
     reader = client(site)
     site.plan((200, STREAM, "data: no id\n\n"))
@@ -146,6 +151,7 @@ def test_a_post_that_cannot_be_resumed_is_not_repeated(site: Site, client: Open)
     wait_for(lambda: len(site.asked()) >= 4 and "open" in reader.states)
 
 
+@decided
 def test_what_a_server_may_not_forge_and_what_a_listener_may_do(site: Site, client: Open) -> None:
     reader = client(site)
     text = (
