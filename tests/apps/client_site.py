@@ -6,6 +6,7 @@ Everything asked of /events/ is remembered by its first channel; `/asked?channel
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import defaultdict
 from typing import Any
@@ -15,9 +16,12 @@ from starlette.staticfiles import StaticFiles
 
 from sse_bridge import Bridge
 from sse_bridge.streams import scope_request, send_stream, stream_channels
+from tests.support.process import ROOT
 
 PAGE = b"""<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><title>client</title>
 <script type=module>import * as client from "/static/sse_bridge/client.js"; Object.assign(globalThis, client);</script>"""
+EXAMPLES = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "browser.md").read_text(), re.DOTALL)
+EXAMPLE_STARTS = {"page.js": "import", "events.js": "// events.js", "native.js": "const source"}
 
 bridge = Bridge()
 files = StaticFiles(packages=[("sse_bridge", "static")])
@@ -62,6 +66,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "lifespan.shutdown.complete"})
         return
     path = scope["path"]
+    if path == "/orders/42/events/":  # the address in the docs
+        scope, path = {**scope, "query_string": b"channel=orders:42"}, "/events/"
     channel = parse_qs(scope["query_string"].decode()).get("channel", [""])[0]
     if path == "/events/":
         await _events(scope, receive, send, channel)
@@ -72,6 +78,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     elif path == "/plan":
         plans[channel] = json.loads(await _body(receive))
         await _answer(send, 204, {}, b"")
+    elif path.startswith("/static/shop/"):  # examples of docs/browser.md, by their first words
+        body = next(text for text in EXAMPLES if text.startswith(EXAMPLE_STARTS[path.rpartition("/")[2]]))
+        await _answer(send, 200, {"content-type": "text/javascript"}, body.encode())
     elif path.startswith("/static/"):
         await files({**scope, "path": path.removeprefix("/static"), "root_path": ""}, receive, send)
     else:

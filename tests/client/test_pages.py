@@ -78,3 +78,41 @@ def test_a_classic_script_imports_it(site: Site, client: Open) -> None:
     wait_for(lambda: reader.ask("document.title") == "open")
     site.publish("classic")
     wait_for(lambda: reader.ask("document.title") == '"classic"')
+
+
+def _import(reader: Client, name: str) -> None:
+    reader.runtime.execute_script("return import(arguments[0]).then(() => true)", f"/static/shop/{name}")
+
+
+@browsers
+def test_the_examples_of_the_docs(site: Site, client: Open) -> None:
+    site.channel = "orders:42"
+    before = len(site.asked())
+    reader = client(site)
+    reader.runtime.execute_script(
+        """
+        globalThis.calls = [];
+        for (const name of ["reloadOrder", "showEnd", "showPaid"]) globalThis[name] = (...args) => calls.push([name, ...args]);
+        globalThis.showState = (state) => { globalThis.shown = state; };
+        globalThis.freshToken = async () => "fresh";
+        """
+    )
+    _import(reader, "page.js")
+    wait_for(lambda: reader.ask("globalThis.shown") == "open" and site.readers() == 1)
+    site.bridge.publish(site.channel, {"total": 3}, type="order.paid")
+    wait_for(lambda: reader.ask("calls.length"))
+    ((name, data, id),) = reader.ask("calls")
+    assert (name, data, id.count("-")) == ("showPaid", {"total": 3}, 3)
+    assert site.asked()[before]["headers"]["authorization"] == "Bearer fresh"
+
+    reader.runtime.execute_script(
+        """
+        globalThis.posted = [];
+        const { port } = new SharedWorker("/static/shop/events.js", { type: "module" });
+        port.onmessage = ({ data }) => posted.push([data.type, data.data]);
+        """
+    )
+    wait_for(lambda: site.readers() == 2)
+    wait_for(lambda: len(site.asked()) == before + 2)
+    site.bridge.publish(site.channel, "shared")
+    wait_for(lambda: ["message", '"shared"'] in reader.ask("posted"))
