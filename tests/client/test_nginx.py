@@ -50,6 +50,7 @@ def site(redis_url: str) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_deploy_with_seconds_of_502_strands_nobody(site: Site, tmp_path: Path, browser: Any) -> None:
     port = free_port()

@@ -171,6 +171,7 @@ def _told_to_stop(name: str, ids: list[str]) -> bool:
     return (name == "client.js") != ids[-1].endswith("-e")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["memory", pytest.param("redis", marks=needs_redis7)])
 def test_nothing_is_lost_doubled_or_unannounced(
     backend: str, request: pytest.FixtureRequest, browser: Any, firefox_browser: Any
@@ -181,6 +182,7 @@ def test_nothing_is_lost_doubled_or_unannounced(
 
 
 @pytest.mark.soak
+@pytest.mark.slow  # a command line that says -m "not slow" takes back the "not soak" of pyproject.toml
 @pytest.mark.timeout(900)
 @needs_redis7
 def test_nothing_is_lost_in_many_rounds(redis_url: str, browser: Any, firefox_browser: Any) -> None:
