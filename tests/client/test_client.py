@@ -207,3 +207,71 @@ def test_survives_the_servers_death(site: Site, redis_url: str, client: Open) ->
             wait_for(lambda: reader.data == [1, 2, 3], 20)
             assert own.asked()[0]["headers"]["last-event-id"]
             reader.ask("stream.close()")
+
+
+@decided
+def test_a_signal_closes_it_for_good(site: Site, client: Open) -> None:
+    reader = client(site)
+    reader.runtime.execute_script(
+        """
+        globalThis.states = []; globalThis.abort = new AbortController();
+        const onState = (state, detail) => states.push([state, detail.reason ?? null, null]);
+        globalThis.stream = new EventStream(arguments[0], { signal: abort.signal, onState });
+        """,
+        site.url,
+    )
+    wait_for(lambda: "open" in reader.states)
+    reader.ask("abort.abort()")
+    assert reader.closed == "closed"
+    reader.ask("stream.reconnect()")
+    stays(lambda: len(site.asked()) == 1 and reader.closed == "closed")
+    wait_for(lambda: site.readers() == 0)
+
+
+@decided
+def test_headers_that_fail_are_asked_for_again_and_a_bad_request_is_not_made(site: Site, client: Open) -> None:
+    reader = client(site)
+    reader.runtime.execute_script(
+        """
+        globalThis.states = []; globalThis.tokens = 0;
+        globalThis.stream = new EventStream(arguments[0], {
+          method: "POST", body: "x", retrySeconds: 0.1,
+          headers: async () => { if (!tokens++) throw new Error("no token yet"); return { Authorization: "x" }; },
+          onState: (state, detail) => states.push([state, detail.reason ?? null, null]),
+        });
+        """,
+        site.url,
+    )
+    wait_for(lambda: "open" in reader.states)
+    assert reader.states == ["connecting", "waiting", "connecting", "open"]
+    assert len(site.asked()) == 1
+    reader.follow(site.url, body="a GET has none")
+    wait_for(lambda: reader.closed == "refused")
+    stays(lambda: len(site.asked()) == 1)
+
+
+@decided
+def test_the_waits_have_full_jitter(site: Site, client: Open) -> None:
+    reader = client(site)
+    delays = reader.runtime.execute_script(
+        """
+        const real = globalThis.setTimeout;
+        globalThis.setTimeout = (then, ms) => real(then, ms > 40_000 ? ms : 0); // all but the stall's
+        const delays = [];
+        return new Promise((resolve) => {
+          const stream = new EventStream(arguments[0], {
+            fetch: async () => { throw new TypeError("no network"); },
+            onState: (state, { delay }) => {
+              if (state !== "waiting" || delays.push(delay) < 40) return;
+              stream.close();
+              globalThis.setTimeout = real;
+              resolve(delays);
+            },
+          });
+        });
+        """,
+        site.url,
+    )
+    limits = [min(30_000, 1000 * 2**n) for n in range(40)]
+    assert all(100 <= delay <= limit for delay, limit in zip(delays, limits, strict=True)), delays
+    assert min(delays[5:]) < 15_000 < max(delays), delays  # false once in 10^10 runs

@@ -72,6 +72,7 @@ export class EventStream extends EventTarget {
 
   /** Connects now and resumes by the last id, from every state. */
   reconnect() {
+    if (this.#options.signal?.aborted) return;
     this.#drop();
     this.#failures = 0;
     this.#ended = false;
@@ -151,6 +152,7 @@ export class EventStream extends EventTarget {
     this.#set("connecting");
     let error, status, retryAfter;
     let refused = false;
+    let asked = false;
     const alive = () => {
       clearTimeout(this.#stall);
       const stalled = () => run.abort(new Error(`no byte for ${stallSeconds} s`));
@@ -164,6 +166,7 @@ export class EventStream extends EventTarget {
       refused = true; // a request that cannot be made will not be better later
       const request = this.#request(sent, run.signal);
       refused = false;
+      asked = true;
       const response = await fetch(request);
       if (this.#run !== run) return;
       status = response.status;
@@ -193,7 +196,7 @@ export class EventStream extends EventTarget {
     if (this.#run !== run) return;
     this.#drop(); // a body that nobody reads is let go
     if (this.#ended) this.#finish("ended", { status });
-    else if (refused || !this.#repeatable(status)) {
+    else if (refused || (asked && !this.#repeatable(status))) {
       this.#finish("refused", { status, error });
       this.#emit(Object.assign(new Event("error"), { status, error }));
     } else {
