@@ -163,7 +163,7 @@ def run(on: Stage, rounds: int) -> None:
     asked = on.asked()
     stays(lambda: on.asked() == asked, 1)
     assert [name for name, ids in asked.items() if len([id for id in ids if id.endswith("-e")]) > 1] == []
-    assert sum(reader.proxy.cuts for reader in on.readers) > 10 * len(on.readers) * rounds
+    assert sum(reader.proxy.cuts for reader in on.readers) > 5 * len(on.readers) * rounds
 
 
 def _told_to_stop(name: str, ids: list[str]) -> bool:
