@@ -18,6 +18,8 @@ from tests.support.requires import require
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+    from tests.support.firefox import Firefox
+
 # A loaded machine is slow, not wrong; the blob lets anyone repeat a failure that CI found.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
@@ -104,3 +106,20 @@ def browser(shared_browser: Chrome) -> Iterator[Chrome]:
             shared_browser.delete_all_cookies()
             shared_browser.close()
     shared_browser.switch_to.window(first)
+
+
+@pytest.fixture(scope="session")
+def shared_firefox() -> Iterator[Firefox]:
+    from tests.support.firefox import firefox
+
+    require("firefox")
+    with firefox() as driver:
+        yield driver
+
+
+@pytest.fixture
+def firefox_browser(shared_firefox: Firefox) -> Iterator[Firefox]:
+    """Firefox on an empty page; starting one per test would cost three seconds each."""
+    shared_firefox.get("about:blank")
+    yield shared_firefox
+    shared_firefox.get("about:blank")

@@ -13,6 +13,7 @@
         return "", 204
 
 extension   gives an app its bridge, from its config
+client      client.js as a static file
 current     the bridge of an app, from its config
 responses   a stream as the return value of a view
 routes      routes where the client chooses the channels

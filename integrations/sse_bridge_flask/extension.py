@@ -1,4 +1,4 @@
-"""The extension: gives each app its bridge, made from its config, the command line and the mounted routes."""
+"""The extension: gives each app its bridge, made from its config, the browser client, the command line and the mounted routes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sse_bridge import Bridge, Position
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import ensure_drain_handler
 
+from .client import add_client
 from .commands import sse_commands
 from .current import EXTENSION, get_bridge
 from .responses import Authorize, StreamOptions
@@ -45,7 +46,7 @@ class SSEBridge:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Gives `app` a bridge. Its config must be complete: later changes are not seen.
+        """Gives `app` a bridge, and serves the browser client. Its config must be complete: later changes are not seen.
 
         The config holds a mapping ``SSE_BRIDGE = {"URL": …}``, or keys ``SSE_BRIDGE_URL`` …, or both (the mapping wins).
 
@@ -59,6 +60,7 @@ class SSEBridge:
             bridge = Bridge.from_settings(_settings(app), **self._settings)
         app.extensions[EXTENSION] = bridge
         app.cli.add_command(sse_commands)
+        add_client(app)
         self._apps.add(app)
         for path, endpoint, view in self._mounts:
             app.add_url_rule(path, endpoint, view)

@@ -26,6 +26,7 @@ class _Link:
         self.writers = (client, server)
         self.budget = budget  # bytes to the client until the cut; None for no cut
         self.drop_reply = False
+        self.tail = b""  # of what went to the client, while `cut_behind` looks for its pattern
         self.pumps: list[asyncio.Task[None]] = []
 
     def abort(self) -> None:
@@ -54,6 +55,8 @@ class Proxy:
         self._random = random.Random(0)
         self._range: tuple[int, int] | None = None
         self._drop_after: bytes | None = None
+        self._behind = b""
+        self._behind_times = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -85,9 +88,23 @@ class Proxy:
         """End each new connection after exactly that many bytes to the client."""
         self._range = (count, count)
 
+    def cut_behind(self, pattern: bytes, times: int = 1) -> None:
+        """End the next `times` connections, running ones too, right behind the first frame that contains `pattern`.
+
+        A frame ends with a blank line. Other cuts go on meanwhile.
+        """
+        self._behind = pattern
+        self._behind_times = times
+
+    @property
+    def behind_left(self) -> int:
+        """How many of the cuts of `cut_behind` are still to come."""
+        return self._behind_times
+
     def stop_cutting(self) -> None:
         """Let new and running connections live."""
         self._range = None
+        self._behind_times = 0
         for link in list(self._links):
             link.budget = None
 
@@ -208,6 +225,8 @@ class Proxy:
             if link.drop_reply:
                 self._drop_after = None
                 return  # _accept closes both ends
+            if self._behind_times:
+                data = self._cut_behind(link, data)
             if link.budget is not None:
                 data = data[: link.budget]
                 link.budget -= len(data)
@@ -216,3 +235,17 @@ class Proxy:
             if link.budget == 0:
                 self.cuts += 1
                 return
+
+    def _cut_behind(self, link: _Link, data: bytes) -> bytes:
+        """What may still go to the client, up to the end of the frame that is looked for."""
+        before = len(link.tail)
+        link.tail += data
+        start = link.tail.find(self._behind)
+        end = link.tail.find(b"\n\n", start) if start >= 0 else -1
+        if end < 0 or end + 2 <= before:  # a frame of before the order is past
+            link.tail = link.tail[-65536:]
+            return data
+        self._behind_times -= 1
+        data = data[: end + 2 - before]
+        link.budget = len(data)
+        return data

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.firefox import find_firefox
 from tests.support.redis_server import find_redis_server
 
 
@@ -25,6 +26,7 @@ CHECKS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: shutil.which("chromium") and shutil.which("chromedriver"),
         "chromium and chromedriver on PATH (Debian: chromium chromium-driver)",
     ),
+    "firefox": (find_firefox, "firefox-esr or firefox on PATH (Debian: firefox-esr)"),
     "nginx": (find_nginx, "nginx on PATH (Debian: nginx-light)"),
     "node": (lambda: shutil.which("node") and shutil.which("npm"), "node and npm on PATH (Debian: nodejs npm)"),
     "openssl": (lambda: shutil.which("openssl"), "openssl on PATH"),
@@ -36,6 +38,7 @@ CHECKS: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 needs_chromium = pytest.mark.needs("chromium")
+needs_firefox = pytest.mark.needs("firefox")
 needs_nginx = pytest.mark.needs("nginx")
 needs_node = pytest.mark.needs("node")
 needs_redis7 = pytest.mark.needs("redis7")

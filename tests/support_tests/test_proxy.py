@@ -36,6 +36,18 @@ def test_cuts_after_exactly_so_many_bytes(proxy, server: Server) -> None:
         HTTPStream(f"{network.url}/events")
 
 
+def test_cuts_right_behind_a_frame(proxy, server: Server) -> None:
+    network = proxy(server.port)
+    network.cut_behind(b"data: tick 3\n", times=2)
+    seen = follow(f"{network.url}/events?until=100", lambda frames: len(frames) == 100)
+    assert [int(frame.id) for frame in seen.frames] == list(range(1, 101))
+    assert (network.cuts, network.behind_left, seen.connections) == (1, 1, 2)  # nobody sees that frame twice
+    with SSEClient(f"{network.url}/events") as client:
+        assert [frame.id for frame in client.rest()] == ["1", "2", "3"]
+        assert client.ended == "cut"
+    assert (network.cuts, network.behind_left) == (2, 0)
+
+
 def test_refuses_and_accepts_again_on_the_same_port(proxy, server: Server) -> None:
     network = proxy(server.port)
     client = SSEClient(f"{network.url}/events")

@@ -1,0 +1,1 @@
+../../../../sse_bridge/static/sse_bridge/client.js
