@@ -107,7 +107,8 @@ class Stepper:
         except BaseException as error:  # noqa: BLE001  # its place is the request's task, not the hub
             self.error = error
             return False
-        self._iterator = iterator
+        # An awaitable need not be a generator: granian's has no send() and no throw().
+        self._iterator = iterator if hasattr(iterator, "throw") else _as_generator(iterator)
         return False
 
     def interrupt(self) -> None:
@@ -237,6 +238,15 @@ class Listening:
 
 def _is_future(waited_for: Any) -> bool:
     return getattr(waited_for, "_asyncio_future_blocking", None) is not None
+
+
+def _as_generator(iterator: Any) -> Generator[Any, Any, Any]:
+    while True:
+        try:
+            waited_for = next(iterator)
+        except StopIteration as stop:
+            return stop.value
+        yield waited_for
 
 
 def _not_begun(call: Callable[..., Awaitable[Any]], *args: Any) -> Generator[Any, Any, Any]:
