@@ -9,6 +9,7 @@ _wall = time.time
 time.time = lambda: _wall() + JUMP[0]  # before anything can have taken the real one
 
 import json  # noqa: E402
+import os  # noqa: E402
 from typing import Any  # noqa: E402
 from urllib.parse import parse_qsl  # noqa: E402
 
@@ -18,6 +19,10 @@ from sse_bridge_asgi import SSEBridgeMiddleware  # noqa: E402
 from tests.faults.counting import counts  # noqa: E402
 
 bridge = Bridge()
+if "WARM_UP" in os.environ:  # a master that has used everything before it forks its workers
+    bridge.publish("warm", 0)
+    warm = bridge.subscribe("warm", after="earliest")
+    assert warm.next(30) is not None
 
 
 async def authorize(scope: Any, channels: tuple[str, ...]) -> Grant:
@@ -35,7 +40,8 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
         JUMP[0] = float(query["seconds"])
         value: Any = time.time()
     elif scope["path"] == "/publish":
-        value = str(await bridge.apublish(query["channel"], json.loads(query["data"])))
+        position = await bridge.apublish(query["channel"], json.loads(query["data"]))
+        value = {"id": str(position), "pid": os.getpid()}
     else:
         value = counts(bridge)
     body = json.dumps(value).encode()
