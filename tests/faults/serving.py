@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from sse_bridge import Bridge
@@ -65,6 +66,18 @@ def serving(
         serve(kind, app, env=env, arguments=arguments, port=port, seconds=60) as server,
     ):
         yield Served(server, bridge)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process and its children hold, shared pages in proportion (PSS)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return own + sum(memory_of(int(child)) for child in children)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
 @contextmanager

@@ -196,6 +196,14 @@ class Crowd:
         except Exception as error:
             member.trouble = member.trouble or repr(error)
 
+    def latencies(self) -> list[float]:
+        """All of them since the last time."""
+        taken = []
+        for member in self.members:
+            latencies, member.latencies = member.latencies, []
+            taken += latencies
+        return taken
+
     def look(self) -> None:
         """Raises what any of them gave up for."""
         troubles = [member.trouble for member in self.members if member.trouble]
