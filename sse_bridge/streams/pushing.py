@@ -87,6 +87,7 @@ class PushedStream:
             self._over = True
             self._script.bridge.streams.discard(self)
             reader.close()
+            reader.on_wake = None  # it would keep this in a cycle, for the garbage collector to find
             self._stepper.abandon()
             self._listening.close()
 

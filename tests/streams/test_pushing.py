@@ -377,3 +377,15 @@ async def test_a_cohort_tells_its_position_after_many_hidden_entries() -> None:
         assert client.frames[-1].id in [str(position) for position in positions[9:]]
         assert cohorts(bridge) == [1]
         await client.leave()
+
+
+async def test_a_stream_that_ended_waits_for_no_garbage_collector(bridge: Bridge) -> None:
+    client = await Client(bridge, "a").opened()
+    (stream,) = [weakref.ref(each) for each in bridge.streams._streams]
+    gc.disable()
+    try:
+        await client.leave()
+        del client
+        await await_for(lambda: stream() is None)
+    finally:
+        gc.enable()
