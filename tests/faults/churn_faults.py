@@ -32,6 +32,14 @@ def request(path: str, more: bytes = b"") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: test".encode() + more
 
 
+def requests_of(quiet: str, long: str, more: bytes = b"") -> dict[Any, bytes]:
+    """What the visitors ask for: a channel where they wait, and one whose replay is longer than they take."""
+    return {
+        idle: request(f"/events/?channel={quiet}", more),
+        blocked: request(f"/events/?channel={long}&after=earliest", more),
+    }
+
+
 def left(site: Served, redis: RedisServer) -> dict[str, int]:
     """What the process holds, and how many clients its Redis has."""
     counts: dict[str, int] = site.get("/counts")
@@ -51,10 +59,7 @@ def more_than(before: dict[str, int], after: dict[str, int]) -> dict[str, tuple[
 def cycles(kind: str, scale: Scale, *, arguments: Sequence[str] = (), more: bytes = b"") -> Tally:
     """Visits to one server over one transport."""
     count = scale.pick(300, 10_000)
-    requests: dict[Any, bytes] = {
-        idle: request("/events/?channel=quiet", more),
-        blocked: request("/events/?channel=long&after=earliest", more),
-    }
+    requests = requests_of("quiet", "long", more)
     tally = Tally(faults=count)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())

@@ -1,6 +1,7 @@
 """What a process holds: tasks, threads, greenlets, open files, readers, streams, and every object of a class of ours.
 
-Sites import this first. It turns the garbage collector off, so that what only a collection would give back stays counted.
+Sites import this first. It turns the garbage collector off, so that what only a collection would give back stays counted;
+a soak keeps it on, for servers make garbage of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 
 from sse_bridge import Bridge
 
-gc.disable()
+if "COLLECT_GARBAGE" not in os.environ:
+    gc.disable()
 
 _OURS = ("sse_bridge", "tests.")
 # Made once per process, or kept in a pool or cache whose size says nothing about readers.

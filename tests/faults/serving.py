@@ -45,7 +45,14 @@ class Served:
 
 @contextmanager
 def serving(
-    kind: str, url: str, *, arguments: Sequence[str] = (), port: int | None = None, warm: bool = False, **settings: Any
+    kind: str,
+    url: str,
+    *,
+    arguments: Sequence[str] = (),
+    port: int | None = None,
+    warm: bool = False,
+    collect: bool = False,
+    **settings: Any,
 ) -> Iterator[Served]:
     """Runs the site until the end of the with statement.
 
@@ -54,12 +61,15 @@ def serving(
         url: the log's Redis.
         arguments, port: the server's.
         warm: the site uses its bridge already while it is imported.
+        collect: with Python's garbage collector.
         settings: the site's bridge's, and those of the test's own.
     """
     env = {f"SSE_BRIDGE_{name.upper()}": str(value) for name, value in settings.items()}
     env["SSE_BRIDGE_URL"] = url
     if warm:
         env["WARM_UP"] = "1"
+    if collect:
+        env["COLLECT_GARBAGE"] = "1"
     app = WSGI_APP if kind in WSGI_SERVERS else ASGI_APP
     with (
         Bridge(url, **settings) as bridge,
