@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sse_bridge import Bridge
-from tests.faults.cancelling import cancel_calls
+from tests.faults.cancelling import PATIENCE_SECONDS, cancel_calls
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.support.process import Process
 from tests.support.proxy import Proxy
@@ -29,7 +29,8 @@ def cancelled_calls(scale: Scale) -> Tally:
 
 async def _cancel(url: str, prefix: str, seed: int, tally: Tally) -> set[str]:
     async with Bridge(url, prefix=prefix, linger_seconds=0.2, replay_size=10_000) as bridge:
-        return set(await cancel_calls(bridge, seed, callers=20, rounds=30, tally=tally))
+        lives = cancel_calls(bridge, seed, callers=20, rounds=30, tally=tally)
+        return set(await asyncio.wait_for(lives, PATIENCE_SECONDS))
 
 
 @guarantee(
@@ -37,11 +38,12 @@ async def _cancel(url: str, prefix: str, seed: int, tally: Tally) -> set[str]:
 )
 def killed_greenlets(scale: Scale) -> Tally:
     tally = Tally()
+    rounds = str(scale.pick(12, 30))
     with RedisServer() as redis, Proxy(redis.port) as network:
         network.delay_seconds = 0.001
         for seed in range(scale.pick(1, 20)):
             redis.command("FLUSHALL")
-            command = ["python", "-m", "tests.faults.killed_greenlets", network.redis_url, str(seed), "20", "30"]
+            command = ["python", "-m", "tests.faults.killed_greenlets", network.redis_url, str(seed), "20", rounds]
             with Process(command) as process:
                 if process.wait(60) != 0:
                     tally.wrong.append(f"seed {seed}: {process.output}")

@@ -110,6 +110,8 @@ class Caller:
 
     async def run(self, rounds: int) -> None:
         """The caller's whole life, and what came of it."""
+        self.positions[0] = str(await self.bridge.apublish(self.name, self.data(0)))  # so that `next` has one
+        self.tried = 1
         reading = asyncio.ensure_future(self.follow())
         actions = [self.publish, self.publish, self.publish_many, self.history, self.follow_shortly, self.close_another]
         for _ in range(rounds):

@@ -20,7 +20,7 @@ from tests.support.wait import wait_for
     promise="children publish and follow in both colours, the parent misses nothing",
 )
 def forked_from_a_thread(scale: Scale) -> Tally:
-    children = scale.pick(3, 20)
+    children = scale.pick(2, 20)
     tally = Tally()
     with RedisServer() as redis:
         for url in ("memory://", redis.url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.serving import Served, add_figures, memory_of, percentile, serving
 from tests.support.crowd import Crowd
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_for
 
@@ -51,7 +53,7 @@ def pass_through(site: Served, crowd: Crowd, first: int, count: int, per_second:
     return first + count
 
 
-def held_up(kind: str, arguments: Sequence[str], scale: Scale, *, bounded: bool = True) -> Tally:
+def held_up(kind: str, arguments: Sequence[str], scale: Scale, *, backpressure: bool = True) -> Tally:
     """One server: first without, then with readers that read nothing."""
     slow, megabytes, per_second = scale.pick(10, 50), scale.pick(8, 100), scale.pick(60, 28)
     count = megabytes * 2**20 // EVENT_BYTES
@@ -74,9 +76,9 @@ def held_up(kind: str, arguments: Sequence[str], scale: Scale, *, bounded: bool 
         f"{kind}: {megabytes} MB in {time.monotonic() - began:.0f} s past {slow} readers that read nothing: others' p99 "
         f"{alone * 1000:.0f} → {together * 1000:.0f} ms, memory {before / 2**20:.0f} MB {grown:+.0f} MB"
     )
-    if bounded and grown > GROWTH_MB + slow * GROWTH_MB_EACH:
+    if backpressure and grown > GROWTH_MB + slow * GROWTH_MB_EACH:
         tally.wrong.append(f"{kind}: memory grew by {grown:.0f} MB")
-    if together > max(LATENCY_SECONDS, 5 * alone):
+    if backpressure and together > max(LATENCY_SECONDS, 5 * alone):
         tally.wrong.append(f"{kind}: the others' p99 went from {alone:.3f} to {together:.3f} s")
     return tally
 
@@ -109,6 +111,45 @@ def silent_readers_gthread(scale: Scale) -> Tally:
     return held_up("gunicorn-gthread", ("--threads", "80"), scale)
 
 
-@guarantee("Readers that read nothing, daphne", part="Readers", promise="others' latency does not notice", soak=True)
+@guarantee(
+    "Readers that read nothing, daphne",
+    part="Readers",
+    promise="nothing is lost; daphne has no backpressure: memory and latency as measured",
+    soak=True,
+)
 def silent_readers_daphne(scale: Scale) -> Tally:
-    return held_up("daphne", (), scale, bounded=False)
+    return held_up("daphne", (), scale, backpressure=False)
+
+
+@guarantee(
+    "Half-open connections: the network swallows everything",
+    part="Readers",
+    promise="given up when their streams end; the server exits within the grace",
+    soak=True,
+)
+def half_open(scale: Scale) -> Tally:
+    gone = scale.pick(10, 100)
+    tally = Tally(faults=gone)
+    settings = {**SETTINGS, "max_stream_seconds": 5, "drain_seconds": 0.5, "retry_min_ms": 100, "retry_max_ms": 200}
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        # uvicorn waits for its connections as long as it takes, unless it is told how long
+        arguments = ("--timeout-graceful-shutdown", "3")
+        site = stack.enter_context(serving("uvicorn", redis.url, arguments=arguments, **settings))
+        network = stack.enter_context(Proxy(site.server.port))
+        lost = stack.enter_context(Crowd(f"{network.url}/events/?channel=a", gone))
+        crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
+        for each in (lost, crowd):
+            each.wait(lambda member: member.open, 30)
+        network.hold()
+        published = pass_through(site, crowd, 0, 8 * 2**20 // EVENT_BYTES, 60)
+        wait_for(lambda: site.get("/counts")["readers"] <= OTHERS, 30, what="the half-open streams to be given up")
+        add_figures(tally, crowd, published)
+        # and those that are blocked when the server goes down
+        stack.enter_context(silent(site.stream("a", "&after=earliest"), gone))
+        wait_for(lambda: site.get("/counts")["readers"] >= gone, 30, what="silent readers")
+        began = time.monotonic()
+        site.server.process.signal(signal.SIGTERM)
+        site.server.process.wait(20)
+        tally.notes.append(f"{gone} half open, then {gone} silent: exit after {time.monotonic() - began:.1f} s")
+    return tally

@@ -138,8 +138,11 @@ def soak(seconds: float) -> bool:
     for kind, taken in zip(SERVERS, samples, strict=True):
         measured = taken[int(len(taken) * WARM_UP) :]
         slope = slope_of(measured)
-        values = [value / 2**20 for _, value in measured]
-        print(f"{kind}: {values[0]:.1f} MiB at first, {values[-1]:.1f} at last, slope {slope}")
+        tenth = len(taken) / 10
+        course = [
+            statistics.fmean(value for _, value in taken[int(n * tenth) : int((n + 1) * tenth)]) for n in range(10)
+        ]
+        print(f"{kind}: MiB by tenth {' '.join(f'{value / 2**20:.1f}' for value in course)}; slope {slope}")
         if grows(measured, slope):
             tally.wrong.append(f"the memory of {kind} grows by {slope}")
     print(
