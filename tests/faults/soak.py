@@ -35,7 +35,7 @@ READERS: Final = 40  # of each server, that stay; their streams end and resume e
 EVERY_SECONDS: Final = 0.04
 BLOCKS: Final = 20
 STUDENT: Final = 2.101  # two-sided 95 %, 18 degrees of freedom
-WARM_UP: Final = 0.2
+WARM_UP_SECONDS: Final = 120.0  # but no more than half of the time
 SERVERS: Final = ("uvicorn", "gunicorn-gevent")
 SETTINGS: Final = {
     "heartbeat_seconds": 1,
@@ -136,7 +136,7 @@ def soak(seconds: float) -> bool:
         visits = sum(each.visits for each in visitors)
     tally.wrong += [f"visitors failed: {each.error!r}" for each in visitors if each.error is not None]
     for kind, taken in zip(SERVERS, samples, strict=True):
-        measured = taken[int(len(taken) * WARM_UP) :]
+        measured = taken[min(int(WARM_UP_SECONDS), len(taken) // 2) :]
         slope = slope_of(measured)
         tenth = len(taken) / 10
         course = [
