@@ -17,7 +17,7 @@ from tests.support.sse_client import SSEClient
 from tests.support.wait import wait_for
 
 HOUR: Final = 3600.0
-JUMPS: Final = (HOUR, -HOUR, 0.0)
+JUMPS: Final = (HOUR, -HOUR)
 READERS: Final = 10
 
 

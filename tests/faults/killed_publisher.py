@@ -22,7 +22,7 @@ from sse_bridge import Bridge
 from sse_bridge.backends.redis import aio, threads
 
 EVENTS = 150
-KILLS = 20
+KILLS = 12
 STEPS = ("before sending", "inside sending", "after sending", "after the reply", "after returning")
 
 
