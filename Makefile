@@ -17,7 +17,7 @@ NODE := tests/node/node_modules/.ready
 BENCH := $(VENV)/.bench-$(PACKAGES)
 PEERS := $(VENV)/peers/.ready
 
-.PHONY: demo demo-redis demo-flask test check format tox bench bench-peers clean
+.PHONY: demo demo-redis demo-flask test soak check format tox bench bench-peers clean
 .DEFAULT_GOAL := demo
 
 # make demo ARGS="--port 9000 --host 0.0.0.0"
@@ -34,6 +34,12 @@ demo-flask: $(DEMO)
 
 test: $(TEST) $(NODE)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+# A constant load with churn (20 minutes; make soak SOAK_SECONDS=90), and every test that takes minutes.
+SOAK_SECONDS ?= 1200
+soak: $(TEST) $(NODE)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.faults.soak
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 check: $(TEST)
 	$(BIN)/ruff check .

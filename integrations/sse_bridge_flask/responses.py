@@ -153,8 +153,9 @@ class _ClosingBody:
         try:
             self._body.close()
         finally:
-            if self.response is not None:
-                self.response.close()
+            response, self.response = self.response, None  # which holds this: together they would be garbage in a cycle
+            if response is not None:
+                response.close()
 
 
 def _channels(channels_or_source: Source) -> tuple[str, ...] | None:

@@ -96,6 +96,10 @@ class ChannelScript:
     def next_due(self) -> float:
         return self._pacing.next()
 
+    def given_up_at(self) -> float:
+        """When a write that the client does not take is given up."""
+        return self._pacing.given_up_at()
+
     def end_by(self, when: float) -> None:
         self._pacing.drain_at(when)
 

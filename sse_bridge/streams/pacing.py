@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import Literal
+from typing import Final, Literal
 
 from ..config import Settings
+
+LAST_WRITE_SECONDS: Final = 1.0  # for a write under way when the stream's end is due; within the drain's grace
 
 Due = Literal["heartbeat", "lifetime", "expired", "drain"]
 
@@ -53,6 +55,10 @@ class Pacing:
         if now >= self._last_write + self._heartbeat_seconds:
             return "heartbeat"
         return None
+
+    def given_up_at(self) -> float:
+        """When a write that still waits for the client is given up, without a last frame."""
+        return self.ends_at + LAST_WRITE_SECONDS
 
     def next(self) -> float:
         """When to ask again if nothing is written until then."""

@@ -8,17 +8,20 @@
 A write that suspends (flow control) ends the hub's part at once: the task finishes exactly that one, catches up from the
 position behind it, and joins again when it stands at the head. After three such writes in a row the reader stays alone
 until it has taken as many without suspending. A gone client is noticed in every state, since the task listens in all.
+One that takes nothing any more gets no last frame either: its write is given up a moment after the stream's end is due.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from .channels import OPENING_SECONDS, ChannelScript
 from .compression import Coding
+from .pacing import LAST_WRITE_SECONDS
 from .rendering import payload
 from .stepping import Listening, Message, Stepper
 
@@ -29,9 +32,11 @@ if TYPE_CHECKING:
 
 _SUSPENSIONS: Final = 3
 
+logger = logging.getLogger("sse_bridge.streams")
+
 
 class _Gone(Exception):
-    """The client left."""
+    """The client left, or takes nothing any more."""
 
 
 class PushedStream:
@@ -87,6 +92,7 @@ class PushedStream:
             self._over = True
             self._script.bridge.streams.discard(self)
             reader.close()
+            reader.on_wake = None  # it would keep this in a cycle, for the garbage collector to find
             self._stepper.abandon()
             self._listening.close()
 
@@ -115,6 +121,11 @@ class PushedStream:
         """An alarm, or (alone) something to pull."""
         reader = self._reader
         if reader is None or reader.cohort is None:
+            if reader is not None and self._stepper.busy:
+                if time.monotonic() >= self._script.given_up_at():
+                    self._stepper.interrupt()
+                else:
+                    self._hub.alarms.arm(reader, self._script.given_up_at())
             self._listening.wake()
             return
         now = time.monotonic()
@@ -183,10 +194,15 @@ class PushedStream:
         if not self._stepper.busy:
             return
         self._listening.on_message = self._stepper.interrupt
+        assert self._reader is not None
+        self._hub.alarms.arm(self._reader, self._script.given_up_at())
         try:
             self._listen()
             while not await self._stepper.finish():
                 self._listen()
+                if time.monotonic() >= self._script.given_up_at():
+                    logger.warning("ending a stream of %s whose client takes nothing", self._script.wish.channels)
+                    raise _Gone
         finally:
             self._listening.on_message = None
 
@@ -201,7 +217,9 @@ class PushedStream:
             raise _Gone
 
     def _end_at(self, when: float) -> None:
-        self._loop.call_later(max(0.0, when - time.monotonic()), self._look_again)  # to the moment: servers wait for it
+        delay = max(0.0, when - time.monotonic())  # to the moment: servers wait for it
+        self._loop.call_later(delay, self._look_again)
+        self._loop.call_later(delay + LAST_WRITE_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         if self._reader is not None and not self._over:

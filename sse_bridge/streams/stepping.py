@@ -232,6 +232,15 @@ def _is_future(waited_for: Any) -> bool:
     return getattr(waited_for, "_asyncio_future_blocking", None) is not None
 
 
+def _as_generator(iterator: Any) -> Generator[Any, Any, Any]:
+    while True:
+        try:
+            waited_for = next(iterator)
+        except StopIteration as stop:
+            return stop.value
+        yield waited_for
+
+
 def _not_begun(call: Callable[..., Awaitable[Any]], *args: Any) -> Generator[Any, Any, Any]:
     return (yield from _begin(call, *args))
 
@@ -243,4 +252,6 @@ def _begin(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
 def _first_step(call: Callable[..., Awaitable[Any]], message: Message) -> tuple[Any, Any]:
     """What waits, and what for; raises StopIteration if it is done at once."""
     iterator = call(message).__await__()
-    return iterator, next(iterator)
+    waited_for = next(iterator)
+    # An awaitable need not be a generator: granian's has no send() and no throw().
+    return iterator if hasattr(iterator, "throw") else _as_generator(iterator), waited_for

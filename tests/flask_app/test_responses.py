@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -48,6 +50,21 @@ def test_names_are_channels(app: Flask, bridge: Bridge, channels: Any) -> None:
     assert frames(app, "/events", 1) == [("message", "1")]
     assert len(bridge.streams) == 0
     assert not bridge.thread_hub().board.readers()
+
+
+def test_a_stream_that_was_closed_waits_for_no_garbage_collector(app: Flask, bridge: Bridge) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with app.test_request_context("/events"):
+            response = event_stream("a")
+            body = weakref.ref(response.response)
+            next(response.response)  # type: ignore[call-overload]
+            response.response.close()  # type: ignore[union-attr]
+            del response
+        assert body() is None
+    finally:
+        gc.enable()
 
 
 def values() -> Iterator[str]:

@@ -216,3 +216,64 @@ async def test_listening_tells_of_a_message_while_nobody_waits() -> None:
         await asyncio.sleep(0)
     assert listening.poll() == {"type": "gone"}
     listening.close()
+
+
+class BareAwaitable:
+    """What granian's `send` returns: an iterator and a future in one, with neither `send` nor `throw`."""
+
+    _asyncio_future_blocking = True
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __await__(self) -> BareAwaitable:
+        return self
+
+    def __next__(self) -> BareAwaitable:
+        if self.answer.done():
+            raise StopIteration(self.answer.result())
+        return self
+
+    def done(self) -> bool:
+        return self.answer.done()
+
+    def add_done_callback(self, callback: Any) -> None:
+        self.answer.add_done_callback(callback)
+
+    def remove_done_callback(self, callback: Any) -> None:
+        self.answer.remove_done_callback(callback)
+
+
+async def test_an_awaitable_that_is_no_generator_is_finished() -> None:
+    sent: list[BareAwaitable] = []
+
+    def send(message: Any) -> BareAwaitable:
+        sent.append(BareAwaitable())
+        return sent[-1]
+
+    stepper = Stepper(send)
+    assert stepper.step({}) is False
+    asyncio.get_running_loop().call_soon(sent[0].answer.set_result, None)
+    assert await stepper.finish()
+    assert not stepper.busy
+
+
+async def test_an_awaitable_that_is_no_generator_is_abandoned() -> None:
+    stepper = Stepper(lambda message: BareAwaitable())
+    assert stepper.step({}) is False
+    stepper.abandon()
+    assert not stepper.busy
+
+
+async def test_a_cancel_while_an_awaitable_that_is_no_generator_is_finished() -> None:
+    async def serve() -> None:
+        stepper = Stepper(lambda message: BareAwaitable())
+        stepper.step({})
+        await stepper.finish()
+
+    task = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

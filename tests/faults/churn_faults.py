@@ -1,0 +1,130 @@
+"""Thousands of clients that come and go, idle, blocked in a write and inside the handshake: nothing of them stays.
+
+The sites run without the garbage collector, so what only a collection would give back counts as held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+from tests.faults.churn import blocked, come_and_go, idle
+from tests.faults.registry import Scale, Tally, guarantee
+from tests.faults.serving import Served, serving
+from tests.support.redis_server import RedisServer
+from tests.support.wait import wait_for
+
+SETTINGS: Final = {"heartbeat_seconds": 0.3, "linger_seconds": 0, "replay_size": 200}
+BACKLOG_EVENTS: Final = 130  # of 60 KiB: twice what the kernel and any server buffer for one connection
+WARM_UP: Final = 48
+# A server's own pools (threads, greenlets, tasks of connections that it has not cleared away yet) breathe a little.
+BREATH: Final = 3
+
+_WEBSOCKET: Final = (
+    b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+)
+
+
+def request(path: str, more: bytes = b"") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: test".encode() + more
+
+
+def requests_of(quiet: str, long: str, more: bytes = b"") -> dict[Any, bytes]:
+    """What the visitors ask for: a channel where they wait, and one whose replay is longer than they take."""
+    return {
+        idle: request(f"/events/?channel={quiet}", more),
+        blocked: request(f"/events/?channel={long}&after=earliest", more),
+    }
+
+
+def left(site: Served, redis: RedisServer) -> dict[str, int]:
+    """What the process holds, and how many clients its Redis has."""
+    counts: dict[str, int] = site.get("/counts")
+    counts["redis clients"] = redis.command("CLIENT", "LIST").count(b"\nid=")
+    return counts
+
+
+def more_than(before: dict[str, int], after: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """What there is more of."""
+    return {
+        name: (before.get(name, 0), count)
+        for name, count in after.items()
+        if count > before.get(name, 0) + (0 if name in ("readers", "streams") else BREATH)
+    }
+
+
+def cycles(kind: str, scale: Scale, *, arguments: Sequence[str] = (), more: bytes = b"") -> Tally:
+    """Visits to one server over one transport."""
+    count = scale.pick(300, 10_000)
+    requests = requests_of("quiet", "long", more)
+    tally = Tally(faults=count)
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        site = stack.enter_context(serving(kind, redis.url, arguments=arguments, **SETTINGS))
+        for _ in range(BACKLOG_EVENTS):
+            site.bridge.publish("long", "x" * 60 * 1024)
+            tally.published += 1
+        port = site.server.port
+        asyncio.run(come_and_go(port, requests, WARM_UP))
+        wait_for(lambda: site.get("/counts")["readers"] == 0, 30, what="the first visitors to be forgotten")
+        before = settled(site, redis)
+        asyncio.run(come_and_go(port, requests, count))
+        try:
+            wait_for(lambda: not more_than(before, left(site, redis)), 30)
+        except AssertionError:
+            tally.wrong.append(f"left behind by {count} visits: {more_than(before, left(site, redis))}")
+        tally.notes.append(f"{kind}: {count} visits")
+    return tally
+
+
+def settled(site: Served, redis: RedisServer) -> dict[str, int]:
+    """The counts once they stay the same."""
+    last: list[dict[str, int]] = [{}]
+
+    def same() -> bool:
+        before, last[0] = last[0], left(site, redis)
+        return before == last[0]
+
+    wait_for(same, 30, what="the counts to stay the same")
+    return last[0]
+
+
+PROMISE: Final = "tasks, threads, greenlets, files, Redis clients and objects return to the start"
+
+
+@guarantee("Visits to uvicorn", part="Readers", promise=PROMISE)
+def churn_uvicorn(scale: Scale) -> Tally:
+    return cycles("uvicorn", scale)
+
+
+@guarantee("WebSocket visits to uvicorn", part="Readers", promise=PROMISE)
+def churn_websocket(scale: Scale) -> Tally:
+    return cycles("uvicorn", scale, more=_WEBSOCKET)
+
+
+@guarantee("Visits to hypercorn", part="Readers", promise=PROMISE, soak=True)
+def churn_hypercorn(scale: Scale) -> Tally:
+    return cycles("hypercorn", scale)
+
+
+@guarantee("Visits to daphne", part="Readers", promise=PROMISE, soak=True)
+def churn_daphne(scale: Scale) -> Tally:
+    return cycles("daphne", scale)
+
+
+@guarantee("Visits to granian", part="Readers", promise=PROMISE, soak=True)
+def churn_granian(scale: Scale) -> Tally:
+    return cycles("granian", scale)
+
+
+@guarantee("Visits to gunicorn with gevent workers", part="Readers", promise=PROMISE, soak=True)
+def churn_gevent(scale: Scale) -> Tally:
+    return cycles("gunicorn-gevent", scale)
+
+
+@guarantee("Visits to gunicorn with threads", part="Readers", promise=PROMISE, soak=True)
+def churn_gthread(scale: Scale) -> Tally:
+    return cycles("gunicorn-gthread", scale, arguments=("--threads", "64"))

@@ -1,0 +1,103 @@
+"""Jumps of the wall clock, an hour forth and back: what waits or counts goes by the monotonic clock and notices nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from sse_bridge import Bridge
+from tests.faults.registry import Scale, Tally, guarantee
+from tests.faults.serving import add_figures, publishing, serving
+from tests.support.crowd import Crowd
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.sse_client import SSEClient
+from tests.support.wait import wait_for
+
+HOUR: Final = 3600.0
+JUMPS: Final = (HOUR, -HOUR)
+READERS: Final = 10
+
+
+@guarantee(
+    "The server's wall clock jumps an hour forth and back",
+    part="Clocks",
+    promise="streams go on, heartbeats too, none comes too late",
+)
+def jumping_server(scale: Scale) -> Tally:
+    tally = Tally()
+    # An hour is the longest life of a stream here, so a clock that jumps as far would end all of them.
+    settings = {"heartbeat_seconds": 0.5, "max_stream_seconds": HOUR, "check_seconds": 0.5, "link_timeout_seconds": 2}
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        site = stack.enter_context(serving("uvicorn", redis.url, **settings))
+        crowd = stack.enter_context(Crowd(site.stream("a"), READERS))
+        crowd.wait(lambda member: member.open, what="every stream to open")
+        quiet = stack.enter_context(SSEClient(site.stream("quiet")))
+        with publishing(site.bridge, "a", every=0.02) as published:
+            for jump in JUMPS * scale.pick(1, 20):
+                before = time.time()
+                assert abs(site.get(f"/jump?seconds={jump}") - before - jump) < HOUR / 2, (
+                    "the site's clock did not jump"
+                )
+                tally.faults += 1
+                beats, seen = len(quiet.parser.comments), published[0]
+                wait_for(lambda beats=beats: quiet.read(0.1) and len(quiet.parser.comments) > beats, 20)
+                wait_for(lambda seen=seen: all(member.next > seen + 5 for member in crowd.members), 20)
+        crowd.wait(lambda member: member.next == published[0])
+        add_figures(tally, crowd, published[0])
+        ended = sum(len(member.visits) > 1 or not member.open for member in crowd.members)
+        if ended or quiet.ended:
+            tally.wrong.append(f"{ended} of {READERS} streams ended, the quiet one: {quiet.ended!r}")
+    return tally
+
+
+@contextmanager
+def wall_clock() -> Iterator[list[float]]:
+    """`time.time` of this process plus the item of the list."""
+    jump = [0.0]
+    real = time.time
+    time.time = lambda: real() + jump[0]
+    try:
+        yield jump
+    finally:
+        time.time = real
+
+
+@guarantee(
+    "The publisher's wall clock jumps between a lost reply and the retry",
+    part="Clocks",
+    promise="the event is there once",
+)
+def jumping_publisher(scale: Scale) -> Tally:
+    tally = Tally()
+    with (
+        RedisServer() as redis,
+        Proxy(redis.port) as network,
+        Bridge(network.redis_url) as bridge,
+        Bridge(redis.url) as other,
+        other.subscribe("a") as stream,
+        wall_clock() as jump,
+    ):
+        assert stream.wait_ready(10)
+        bridge.publish("a", 0)
+        for number in range(1, 1 + scale.pick(4, 40)):
+            network.drop_reply(after=b"EVALSHA")
+            jump[0] = (HOUR, -HOUR)[number % 2]
+            bridge.publish("a", number)
+            assert network.reply_dropped, "no reply was lost"
+            tally.faults += 1
+        seen = []
+        while len(seen) <= tally.faults:
+            event = stream.next(timeout=10)
+            if event is None:
+                break
+            seen.append(event.data)
+        assert stream.next(timeout=0.2) is None
+    tally.published = tally.faults + 1
+    tally.lost = tally.published - len(set(seen))
+    tally.doubled = len(seen) - len(set(seen))
+    tally.reordered = int(seen != sorted(seen))
+    return tally

@@ -1,0 +1,155 @@
+"""Readers that read nothing while megabytes pass: nobody else waits for them, and the server holds a bounded memory."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.faults.registry import Scale, Tally, guarantee
+from tests.faults.serving import Served, add_figures, memory_of, percentile, serving
+from tests.support.crowd import Crowd
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.wait import wait_for
+
+EVENT_BYTES: Final = 60 * 1024
+OTHERS: Final = 5
+LATENCY_SECONDS: Final = 0.5  # below that nothing is proven on a loaded machine
+# The process keeps 1 MiB of the channel for all, and a page of as much for those that are behind; what the server itself
+# keeps per connection is a few writes of 64 KiB. granian's is the most. Unbounded, 100 MB would be 100 for each.
+GROWTH_MB: Final = 16
+GROWTH_MB_EACH: Final = 1.5
+SETTINGS: Final = {"replay_size": 100, "heartbeat_seconds": 5}
+
+
+@contextmanager
+def silent(url: str, count: int) -> Iterator[list[socket.socket]]:
+    """Clients that ask for a stream and never read a byte, with the smallest receive buffer there is."""
+    parts = urlsplit(url)
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(count):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((parts.hostname, parts.port))
+            client.sendall(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+            sockets.append(client)
+        yield sockets
+
+
+def pass_through(site: Served, crowd: Crowd, first: int, count: int, per_second: float) -> int:
+    """Publishes so many events at a steady pace, waits until the others have them, and returns the next number."""
+    fill = "x" * EVENT_BYTES
+    began = time.monotonic()
+    for number in range(first, first + count):
+        wait_for(lambda due=began + (number - first) / per_second: time.monotonic() >= due)
+        site.bridge.publish("a", {"n": number, "at": time.monotonic(), "fill": fill})
+    crowd.wait(lambda member: member.next == first + count, 30)
+    return first + count
+
+
+def held_up(kind: str, arguments: Sequence[str], scale: Scale, *, backpressure: bool = True) -> Tally:
+    """One server: first without, then with readers that read nothing."""
+    slow, megabytes, per_second = scale.pick(10, 50), scale.pick(8, 100), scale.pick(60, 28)
+    count = megabytes * 2**20 // EVENT_BYTES
+    tally = Tally(faults=slow)
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        site = stack.enter_context(serving(kind, redis.url, arguments=arguments, **SETTINGS))
+        crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
+        crowd.wait(lambda member: member.open, 30)
+        published = pass_through(site, crowd, 0, count // 4, per_second)
+        alone, before = percentile(crowd.latencies(), 0.99), memory_of(site.server.process.pid)
+        stack.enter_context(silent(site.stream("a"), slow))
+        wait_for(lambda: site.get("/counts")["readers"] == slow + OTHERS, 30, what="the silent readers to be served")
+        began = time.monotonic()
+        published = pass_through(site, crowd, published, count, per_second)
+        together, after = percentile(crowd.latencies(), 0.99), memory_of(site.server.process.pid)
+        add_figures(tally, crowd, published)
+    grown = (after - before) / 2**20
+    tally.notes.append(
+        f"{kind}: {megabytes} MB in {time.monotonic() - began:.0f} s past {slow} readers that read nothing: others' p99 "
+        f"{alone * 1000:.0f} → {together * 1000:.0f} ms, memory {before / 2**20:.0f} MB {grown:+.0f} MB"
+    )
+    if backpressure and grown > GROWTH_MB + slow * GROWTH_MB_EACH:
+        tally.wrong.append(f"{kind}: memory grew by {grown:.0f} MB")
+    if backpressure and together > max(LATENCY_SECONDS, 5 * alone):
+        tally.wrong.append(f"{kind}: the others' p99 went from {alone:.3f} to {together:.3f} s")
+    return tally
+
+
+PROMISE: Final = "others' latency and the server's memory do not notice"
+
+
+@guarantee("Readers that read nothing, uvicorn", part="Readers", promise=PROMISE)
+def silent_readers_uvicorn(scale: Scale) -> Tally:
+    return held_up("uvicorn", (), scale)
+
+
+@guarantee("Readers that read nothing, hypercorn", part="Readers", promise=PROMISE, soak=True)
+def silent_readers_hypercorn(scale: Scale) -> Tally:
+    return held_up("hypercorn", (), scale)
+
+
+@guarantee("Readers that read nothing, granian", part="Readers", promise=PROMISE, soak=True)
+def silent_readers_granian(scale: Scale) -> Tally:
+    return held_up("granian", (), scale)
+
+
+@guarantee("Readers that read nothing, gunicorn with gevent workers", part="Readers", promise=PROMISE, soak=True)
+def silent_readers_gevent(scale: Scale) -> Tally:
+    return held_up("gunicorn-gevent", (), scale)
+
+
+@guarantee("Readers that read nothing, gunicorn with threads", part="Readers", promise=PROMISE, soak=True)
+def silent_readers_gthread(scale: Scale) -> Tally:
+    return held_up("gunicorn-gthread", ("--threads", "80"), scale)
+
+
+@guarantee(
+    "Readers that read nothing, daphne",
+    part="Readers",
+    promise="nothing is lost; daphne has no backpressure: memory and latency as measured",
+    soak=True,
+)
+def silent_readers_daphne(scale: Scale) -> Tally:
+    return held_up("daphne", (), scale, backpressure=False)
+
+
+@guarantee(
+    "Half-open connections: the network swallows everything",
+    part="Readers",
+    promise="given up when their streams end; the server exits within the grace",
+    soak=True,
+)
+def half_open(scale: Scale) -> Tally:
+    gone = scale.pick(10, 100)
+    tally = Tally(faults=gone)
+    settings = {**SETTINGS, "max_stream_seconds": 5, "drain_seconds": 0.5, "retry_min_ms": 100, "retry_max_ms": 200}
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        # uvicorn waits for its connections as long as it takes, unless it is told how long
+        arguments = ("--timeout-graceful-shutdown", "3")
+        site = stack.enter_context(serving("uvicorn", redis.url, arguments=arguments, **settings))
+        network = stack.enter_context(Proxy(site.server.port))
+        lost = stack.enter_context(Crowd(f"{network.url}/events/?channel=a", gone))
+        crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
+        for each in (lost, crowd):
+            each.wait(lambda member: member.open, 30)
+        network.hold()
+        published = pass_through(site, crowd, 0, 8 * 2**20 // EVENT_BYTES, 60)
+        wait_for(lambda: site.get("/counts")["readers"] <= OTHERS, 30, what="the half-open streams to be given up")
+        add_figures(tally, crowd, published)
+        # and those that are blocked when the server goes down
+        stack.enter_context(silent(site.stream("a", "&after=earliest"), gone))
+        wait_for(lambda: site.get("/counts")["readers"] >= gone, 30, what="silent readers")
+        began = time.monotonic()
+        site.server.process.signal(signal.SIGTERM)
+        site.server.process.wait(20)
+        tally.notes.append(f"{gone} half open, then {gone} silent: exit after {time.monotonic() - began:.1f} s")
+    return tally

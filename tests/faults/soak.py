@@ -1,0 +1,158 @@
+"""A constant load with churn for many minutes: `make soak`. Is memory flat, and was nothing lost?
+
+    SOAK_SECONDS=300 python -m tests.faults.soak
+
+One uvicorn and one gunicorn with gevent serve steady readers of one channel, and visitors that come and go; events are
+published at a steady pace. Once a second the memory of each server is read (PSS: pages in proportion to who shares them).
+The slope is that of the least-squares line through the means of twenty blocks of the time behind a warm-up, for samples of
+one second depend on one another; its 95 % interval is Student's. A server grows if even the interval's lower end would
+add more than 2 % of its memory (at least 1 MiB) during the time that was measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+from tests.faults.churn import come_and_go
+from tests.faults.churn_faults import requests_of
+from tests.faults.registry import Tally
+from tests.faults.serving import Served, add_figures, memory_of, publishing, serving
+from tests.support.crowd import Crowd
+from tests.support.redis_server import RedisServer
+from tests.support.wait import wait_for
+
+READERS: Final = 40  # of each server, that stay; their streams end and resume every minute
+EVERY_SECONDS: Final = 0.04
+BLOCKS: Final = 20
+STUDENT: Final = 2.101  # two-sided 95 %, 18 degrees of freedom
+WARM_UP_SECONDS: Final = 120.0  # but no more than half of the time
+SERVERS: Final = ("uvicorn", "gunicorn-gevent")
+SETTINGS: Final = {
+    "heartbeat_seconds": 1,
+    "linger_seconds": 1,
+    "replay_size": 500,
+    "max_stream_seconds": 60,
+    "retry_min_ms": 200,
+    "retry_max_ms": 1000,
+}
+
+
+class Slope(NamedTuple):
+    """Bytes per second."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        each_hour = [part * 3600 / 2**20 for part in self]
+        return f"{each_hour[0]:+.2f} MiB/h (95 %: {each_hour[1]:+.2f} to {each_hour[2]:+.2f})"
+
+
+def slope_of(samples: Sequence[tuple[float, float]]) -> Slope:
+    """The least-squares slope of (seconds, bytes) through the means of blocks, and its interval."""
+    assert len(samples) >= 3 * BLOCKS, f"expected at least {3 * BLOCKS} samples, got {len(samples)}"
+    size = len(samples) / BLOCKS
+    blocks = [samples[int(n * size) : int((n + 1) * size)] for n in range(BLOCKS)]
+    times = [statistics.fmean(when for when, _ in block) for block in blocks]
+    values = [statistics.fmean(value for _, value in block) for block in blocks]
+    line = statistics.linear_regression(times, values)
+    rest = sum((value - line.slope * when - line.intercept) ** 2 for when, value in zip(times, values, strict=True))
+    middle = statistics.fmean(times)
+    error = math.sqrt(rest / (BLOCKS - 2) / sum((when - middle) ** 2 for when in times))
+    return Slope(line.slope, line.slope - STUDENT * error, line.slope + STUDENT * error)
+
+
+def grows(samples: Sequence[tuple[float, float]], slope: Slope) -> bool:
+    """Whether the memory grew for certain, and by more than a process breathes."""
+    seconds = samples[-1][0] - samples[0][0]
+    return slope.low * seconds > max(2**20, 0.02 * statistics.fmean(value for _, value in samples))
+
+
+class Visitors:
+    """Clients that come and go at one server, a few at once, until the end."""
+
+    def __init__(self, site: Served) -> None:
+        self.visits = 0
+        self.error: BaseException | None = None
+        self._port = site.server.port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(0.5):
+                asyncio.run(come_and_go(self._port, requests_of("steady", "long"), 16))
+                self.visits += 16
+        except BaseException as error:  # shown at the end, and makes the run fail
+            self.error = error
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def soak(seconds: float) -> bool:
+    """Runs it and says what came of it; whether all went well."""
+    tally = Tally()
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        sites = [stack.enter_context(serving(kind, redis.url, collect=True, **SETTINGS)) for kind in SERVERS]
+        for _ in range(130):
+            sites[0].bridge.publish("long", "x" * 60 * 1024)
+        crowds = [stack.enter_context(Crowd(site.stream("steady"), READERS)) for site in sites]
+        for crowd in crowds:
+            crowd.wait(lambda member: member.open, 60, what="the readers")
+        visitors = [Visitors(site) for site in sites]
+        samples: list[list[tuple[float, float]]] = [[] for _ in sites]
+        began = time.monotonic()
+        try:
+            with publishing(sites[0].bridge, "steady", every=EVERY_SECONDS) as published:
+                for second in itertools.count(1):
+                    wait_for(lambda due=began + second: time.monotonic() >= due, what="the next second")
+                    for site, taken in zip(sites, samples, strict=True):
+                        taken.append((time.monotonic(), memory_of(site.server.process.pid)))
+                    if second >= seconds:
+                        break
+        finally:
+            for each in visitors:
+                each.end()
+        for crowd in crowds:
+            crowd.wait(lambda member: member.next == published[0], 60, what="the last event")
+            add_figures(tally, crowd, 0)
+        tally.published = published[0]
+        resumed = sum(len(member.visits) - 1 for crowd in crowds for member in crowd.members)
+        visits = sum(each.visits for each in visitors)
+    tally.wrong += [f"visitors failed: {each.error!r}" for each in visitors if each.error is not None]
+    for kind, taken in zip(SERVERS, samples, strict=True):
+        measured = taken[min(int(WARM_UP_SECONDS), len(taken) // 2) :]
+        slope = slope_of(measured)
+        tenth = len(taken) / 10
+        course = [
+            statistics.fmean(value for _, value in taken[int(n * tenth) : int((n + 1) * tenth)]) for n in range(10)
+        ]
+        print(f"{kind}: MiB by tenth {' '.join(f'{value / 2**20:.1f}' for value in course)}; slope {slope}")
+        if grows(measured, slope):
+            tally.wrong.append(f"the memory of {kind} grows by {slope}")
+    print(
+        f"{seconds:.0f} s: {tally.published} events to {READERS * len(SERVERS)} readers that resumed {resumed} times, "
+        f"{visits} visits; lost {tally.lost}, doubled {tally.doubled}, reordered {tally.reordered}, gaps {tally.gaps}"
+    )
+    for trouble in tally.wrong:
+        print(trouble)
+    return tally.kept
+
+
+if __name__ == "__main__":
+    sys.exit(not soak(float(os.environ.get("SOAK_SECONDS", "1200"))))
