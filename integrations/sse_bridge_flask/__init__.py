@@ -16,6 +16,7 @@ extension   gives an app its bridge, from its config
 current     the bridge of an app, from its config
 responses   a stream as the return value of a view
 routes      routes where the client chooses the channels
+tokens      signed stream tokens as the authorize hook
 commands    flask sse publish, flask sse tail
 """
 
@@ -28,11 +29,13 @@ from .current import apublish, get_bridge, publish
 from .extension import SSEBridge
 from .responses import aevent_stream, event_stream
 from .routes import event_blueprint
+from .tokens import by_token
 
 __all__ = [
     "SSEBridge",
     "aevent_stream",
     "apublish",
+    "by_token",
     "event_blueprint",
     "event_stream",
     "get_bridge",

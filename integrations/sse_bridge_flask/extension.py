@@ -17,7 +17,7 @@ from sse_bridge.streams import ensure_drain_handler
 from .commands import sse_commands
 from .current import EXTENSION, get_bridge
 from .responses import Authorize, StreamOptions
-from .routes import stream_view
+from .routes import ROUTE, stream_view
 
 
 class SSEBridge:
@@ -61,7 +61,7 @@ class SSEBridge:
         app.cli.add_command(sse_commands)
         self._apps.add(app)
         for path, endpoint, view in self._mounts:
-            app.add_url_rule(path, endpoint, view)
+            app.add_url_rule(path, endpoint, view, **ROUTE)
         if self._default:
             sse_bridge.configure(bridge)
         # Worker processes that import the app in their main thread have set their own handlers by now. With gunicorn's
@@ -90,7 +90,7 @@ class SSEBridge:
         view = stream_view(authorize, **options)
         self._mounts.append((path, endpoint, view))
         for app in self._apps:
-            app.add_url_rule(path, endpoint, view)
+            app.add_url_rule(path, endpoint, view, **ROUTE)
 
     @property
     def bridge(self) -> Bridge:
