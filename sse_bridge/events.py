@@ -268,6 +268,9 @@ def decode_record(epoch: bytes, record: bytes) -> Entry:
             raise ValueError("unknown visibility or kind")
         if not (_TOKEN.fullmatch(prev) and _TOKEN.fullmatch(check) and _TOKEN.fullmatch(epoch)):
             raise ValueError("a token is malformed")
+        # int() also takes signs, underscores and spaces; of a time of 15 digits no datetime can be made
+        if not (offset.isdigit() and time_ms.isdigit() and len(offset) <= 16 and len(time_ms) <= 14):
+            raise ValueError("a number is malformed")
         type_name = _known_type(type_)
         return Entry(
             epoch, int(offset), prev, check, int(time_ms), marks_text[0], marks_text[1], type_name, data,
@@ -302,6 +305,8 @@ def decode_announcement(payload: bytes) -> Announcement:
         raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}")
     epoch = fields[0]
     try:
+        if not (_TOKEN.fullmatch(epoch) and fields[1].isdigit() and len(fields[1]) <= 16):
+            raise ValueError("the head is malformed")
         top = int(fields[1])
         if len(fields) == 3:  # the common case, one event
             return Announcement(epoch, top, [decode_record(epoch, rest)])

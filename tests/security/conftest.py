@@ -61,7 +61,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         def server(kind: str) -> Server:
             if kind not in servers:
                 app = f"tests.security.site:{'asgi' if kind == ASGI else 'wsgi'}"
-                arguments = ["--access-logfile", "-"] if kind == WSGI else []
+                arguments = ["--access-logfile", "-", "--threads", "64"] if kind == WSGI else []
                 servers[kind] = stack.enter_context(serve(kind, app, env=env, arguments=arguments, seconds=60))
             return servers[kind]
 

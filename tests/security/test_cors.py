@@ -95,14 +95,24 @@ def test_a_preflight_is_answered_from_the_list(site: Site, way: Any) -> None:
 
 
 def test_the_list_holds_origins_and_nothing_wider() -> None:
-    for wrong in ("*", ["https://*.example.com"], "null", "app.example.com", "https://a.example/path", "https://a@b", [7]):
+    for wrong in (
+        "*",
+        ["https://*.example.com"],
+        "null",
+        "app.example.com",
+        "https://a.example/path",
+        "https://a@b",
+        [7],
+    ):
         with pytest.raises(ConfigurationError, match="origin"):
             Settings.load(cors_origins=wrong)
         with pytest.raises(ConfigurationError, match="origin"):
             EventStreamApp(channels="a", cors_origins=wrong)  # type: ignore[arg-type]
     listed = Settings.load(cors_origins=" https://A.example/ , http://[::1]:8000,capacitor://localhost").cors_origins
     assert listed == ("https://a.example", "http://[::1]:8000", "capacitor://localhost")
-    assert Cors.of(Settings.load()).preflight("OPTIONS", {"access-control-request-method": "GET", "origin": "x"}) is None
+    assert (
+        Cors.of(Settings.load()).preflight("OPTIONS", {"access-control-request-method": "GET", "origin": "x"}) is None
+    )
     # a route's own list wins, and an empty one turns the setting's off
     assert Cors.of(Settings.load(cors_origins=ALLOWED), ()).origins == frozenset()
 

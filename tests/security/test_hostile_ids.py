@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sse_bridge import Bridge
@@ -134,6 +134,7 @@ def test_a_position_that_was_never_given(site: Site, way: Any, channel: str) -> 
 # -- without a server: everything at once
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=200) | st.from_regex(r"([a-z2-7]{8}-[A-Za-z0-9]{1,16}-[0-9]{1,20}-[A-Za-z0-9]{1,16}\.?){0,3}"))
 def test_any_text_is_an_id_or_none(text: str) -> None:
     found = parse_id(text)
@@ -147,7 +148,9 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
         st.sampled_from(["last-event-id", "accept", "accept-encoding", "origin", "cookie", "authorization"]),
         st.text(st.characters(exclude_characters="\r\n\0"), max_size=60),
     ),
-    st.lists(st.tuples(st.sampled_from(["after", "last", "format", "channel", "token"]), st.text(max_size=20)), max_size=5),
+    st.lists(
+        st.tuples(st.sampled_from(["after", "last", "format", "channel", "token"]), st.text(max_size=20)), max_size=5
+    ),
 )
 def test_any_request_is_answered_or_refused_by_name(headers: dict[str, str], pairs: list[tuple[str, str]]) -> None:
     from sse_bridge.errors import InvalidInput, NotAcceptable

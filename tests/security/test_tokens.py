@@ -51,7 +51,11 @@ def test_the_scheme_is_compared_in_any_case(bridge: Bridge, scheme: str) -> None
 
 def test_the_cookie_carries_it_too_and_the_header_wins(bridge: Bridge) -> None:
     token = bridge.token("a", "7")
-    for cookie in (f"sse_bridge_token={token}", f'x=1; sse_bridge_token="{token}"; y', f"a;b=c;sse_bridge_token={token}"):
+    for cookie in (
+        f"sse_bridge_token={token}",
+        f'x=1; sse_bridge_token="{token}"; y',
+        f"a;b=c;sse_bridge_token={token}",
+    ):
         assert token_grant(bridge, {"cookie": cookie}, "", ["a"]).user == "7"
         assert token_grant(bridge, {"cookie": cookie, "authorization": "Basic eDp5"}, "", ["a"]).user == "7"
         with pytest.raises(NotAuthenticated):  # what was sent on purpose is judged, not passed over
@@ -89,7 +93,9 @@ def part(value: Any) -> str:
 
 
 def unsigned(algorithm: str) -> str:
-    return f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part({'aud': 'sse_bridge:sse_bridge', 'exp': 2**40, 'ch': ['a']})}."
+    return (
+        f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part({'aud': 'sse_bridge:sse_bridge', 'exp': 2**40, 'ch': ['a']})}."
+    )
 
 
 @pytest.mark.parametrize(
