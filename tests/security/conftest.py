@@ -11,6 +11,7 @@ import django
 import pytest
 
 from sse_bridge import Bridge
+from tests.support.http_stream import HTTPStream
 from tests.support.requires import require
 from tests.support.servers import Server, serve
 
@@ -62,7 +63,10 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             if kind not in servers:
                 app = f"tests.security.site:{'asgi' if kind == ASGI else 'wsgi'}"
                 arguments = ["--access-logfile", "-", "--threads", "64"] if kind == WSGI else []
-                servers[kind] = stack.enter_context(serve(kind, app, env=env, arguments=arguments, seconds=60))
+                servers[kind] = one = stack.enter_context(serve(kind, app, env=env, arguments=arguments, seconds=60))
+                # the first stream imports, connects to Redis and starts the hub: on a loaded machine that takes its time
+                for adapter in [way[1] for way in WAYS if way[0] == kind]:
+                    HTTPStream(f"{one.url}/{adapter}/open?channel=warm", seconds=60).close()
             return servers[kind]
 
         bridge = stack.enter_context(Bridge(url, **own))

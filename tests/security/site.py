@@ -27,7 +27,7 @@ from sse_bridge.tokens import redact_logs
 
 settings.configure(
     SECRET_KEY="tests",
-    ALLOWED_HOSTS=["*"],
+    ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.gzip.GZipMiddleware", "django.middleware.common.CommonMiddleware"],
 )
