@@ -1,5 +1,5 @@
 # Needs python3 (3.10 or later) with venv, make and git; everything else goes into .venv.
-#   make demo | demo-redis | demo-flask | test | check | tox | bench | bench-peers | clean        PYTHON=python3.12 chooses another interpreter
+#   make demo | demo-redis | demo-flask | test | check | fuzz | tox | bench | bench-peers | clean        PYTHON=python3.12 chooses another interpreter
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ NODE := tests/node/node_modules/.ready
 BENCH := $(VENV)/.bench-$(PACKAGES)
 PEERS := $(VENV)/peers/.ready
 
-.PHONY: demo demo-redis demo-flask test soak check format tox bench bench-peers clean
+.PHONY: demo demo-redis demo-flask test soak fuzz check format tox bench bench-peers clean
 .DEFAULT_GOAL := demo
 
 # make demo ARGS="--port 9000 --host 0.0.0.0"
@@ -46,6 +46,11 @@ check: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_import_graph.py tests/test_exports.py tests/test_minimum_versions.py
+
+# A million cases against the encoders and parsers; make fuzz ARGS="-runs=10000000"
+fuzz: $(TEST)
+	$(PIP) 'atheris>=3.0'
+	$(BIN)/python -m tests.security.fuzz_encoder -runs=1000000 -max_len=512 $(ARGS)
 
 format: $(TEST)
 	$(BIN)/ruff check --fix .

@@ -34,6 +34,7 @@ from .publication import Item, Many, Result, closing, position_of, single
 from .streams.registry import Registry
 from .streams.signals import drain_at_exit
 from .subscription import AsyncSubscription, Subscription
+from .tokens import make_token
 
 
 class Bridge:
@@ -233,6 +234,25 @@ class Bridge:
         self._check_open()
         wish, request = history_wish(self.settings, channel, after, limit)
         return history_events(wish, (await self.backend.aread([request]))[0])
+
+    # who may read
+
+    def token(self, channels: str | Iterable[str], user: str | None = None, expires_seconds: float = 300.0) -> str:
+        """A signed token (JWT, RFC 7519) that lets its holder read these channels; see `sse_bridge.tokens`.
+
+        Makes no I/O, so it has no async twin.
+
+        Args:
+            channels: whole names.
+            user: whose streams they will be, for limits and revocation.
+            expires_seconds: rounded up to whole seconds; the streams that it opened end then.
+
+        Raises:
+            InvalidInput: a name or number breaks a rule, or there are too many names for a cookie.
+            ConfigurationError: the setting ``token_secret`` is missing.
+            ImportError: PyJWT is (extra ``tokens``).
+        """
+        return make_token(self.settings, channels, user, expires_seconds)
 
     # life
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigurationError
@@ -28,6 +29,10 @@ ENV_PREFIX = "SSE_BRIDGE_"
 # names under the prefix that are not settings: the switch with which the test suite forbids skips
 _NOT_SETTINGS = frozenset({"SSE_BRIDGE_REQUIRE_ALL"})
 
+# A page's origin as browsers send it (RFC 6454, 6.2): apps in a web view have schemes of their own.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@,*\\]+")
+MIN_SECRET_CHARACTERS: Final = 32  # HMAC-SHA256 gains nothing from a key longer than its output (RFC 7518, 3.2)
+
 Policy = Literal["catch_up", "drop_oldest", "drop_newest", "block", "disconnect", "latest_only"]
 
 
@@ -36,7 +41,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
 
-    url: str = Field("memory://", description="Where the log lives: memory://, redis://, rediss://, redis+sentinel:// "
+    url: str = Field("memory://", repr=False,  # it may hold a password
+                     description="Where the log lives: memory://, redis://, rediss://, redis+sentinel:// "
                      "or redis+cluster://; memory needs no server and ends with its process.")  # fmt: skip
     prefix: str = Field("sse_bridge", pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
                         description="First part of every Redis key and pub/sub channel; no braces, which mark hash tags.")  # fmt: skip
@@ -86,6 +92,40 @@ class Settings(BaseSettings):
     compression_level: int = Field(6, ge=1, le=9, description="zlib's level: 1 is fast, 9 is small.")
     debug: bool = Field(False, description="Error events carry the exception's text and traceback.")
 
+    # who may read
+    token_secret: SecretStr | tuple[SecretStr, ...] | None = Field(
+        None, description="Signs stream tokens; at least 32 characters. Several: the first signs, all are accepted, so "
+        "that one can be replaced while its tokens live."
+    )  # fmt: skip
+    token_cookie: str = Field("sse_bridge_token", pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+                              description="The cookie that may carry a token; EventSource cannot send headers.")  # fmt: skip
+    token_in_url: bool = Field(False, description="Accept ?token= too. Addresses end up in logs, histories and Referer "
+                               "headers, so only where neither a header nor a cookie can be sent.")  # fmt: skip
+    cors_origins: str | tuple[str, ...] = Field(
+        (), description="Pages of these origins may read streams, with credentials: https://app.example.com, several by "
+        "comma or as a list. Never '*': every page on the web could read with its visitor's cookies."
+    )  # fmt: skip
+
+    @pydantic.field_validator("token_secret", mode="before")
+    @classmethod
+    def _secrets(cls, value: Any) -> Any:
+        if value is None or value == "":
+            return None
+        # an environment variable of digits comes as a number
+        listed = value if isinstance(value, (list, tuple)) else (str(value) if type(value) is int else value,)
+        for secret in listed:
+            text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+            if not isinstance(text, str) or len(text) < MIN_SECRET_CHARACTERS:
+                raise ValueError(
+                    f"each secret must be a str of at least {MIN_SECRET_CHARACTERS} characters, e.g. of secrets.token_urlsafe(32)"
+                )
+        return tuple(listed) or None
+
+    @pydantic.field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> tuple[str, ...]:
+        return checked_origins(value)
+
     @pydantic.model_validator(mode="after")
     def _retry_order(self) -> Settings:
         if self.retry_min_ms > self.retry_max_ms:
@@ -113,9 +153,33 @@ class Settings(BaseSettings):
             return cls(**values)
         except pydantic.ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_got(e['loc'], e['input'])}" for e in error.errors()
             )
             raise ConfigurationError(f"invalid sse_bridge settings: {problems}") from None
+
+
+def checked_origins(value: Any) -> tuple[str, ...]:
+    """Origins that may be listed for CORS, in the form in which browsers send them.
+
+    Args:
+        value: one, several by comma, or an iterable of them.
+
+    Raises:
+        ValueError: ``*``, ``null`` (every sandboxed frame has it), or no origin at all.
+    """
+    listed = value.split(",") if isinstance(value, str) else list(value)
+    origins = tuple(str(origin).strip().rstrip("/").lower() for origin in listed if str(origin).strip())
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"an origin is scheme://host or scheme://host:port, without a path or a wildcard, got {origin!r:.200}"
+            )
+    return origins
+
+
+def _got(loc: tuple[int | str, ...], value: Any) -> str:
+    """What came, unless it is a secret, or the whole mapping, which may hold one."""
+    return f", got {value!r:.80}" if loc and loc[0] not in ("token_secret", "url") else ""
 
 
 def _known(name: str, written: str, source: str) -> str:

@@ -248,12 +248,13 @@ def encode_record(
     return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
 
 
-# One match per event: it is decoded once per process, and field by field it would need six checks.
+# One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
+# digits no datetime can be made.
 _HEAD: Final = (
-    rb"([1~]) ([0-9]{1,18}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,18}) ([umli])([JT]) ([!-~]{1,200})\n"
+    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli])([JT]) ([!-~]{1,200})\n"
 )
 _RECORD: Final = re.compile(_HEAD)
-_ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,18}) [0-9]{1,18}\n" + _HEAD)
+_ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,16}) [0-9]{1,16}\n" + _HEAD)
 
 
 @lru_cache(maxsize=4096)
@@ -331,8 +332,9 @@ def decode_announcement(payload: bytes) -> Announcement:
             return Announcement(entry.epoch, int(top), [entry])
         head, newline, rest = payload.partition(b"\n")
         epoch, top, *lengths = head.split(b" ")
-        if not newline:
-            raise ValueError("no line end")
+        if not (newline and top.isdigit() and len(top) <= 16):
+            raise ValueError("the head is malformed")
+        epoch = _known_epoch(epoch)
         entries = []
         start = 0
         for length in lengths:

@@ -8,6 +8,7 @@ a sync view holds no thread while its client listens.
 
 from .app import EventStreamApp
 from .middleware import SSEBridgeMiddleware
+from .tokens import by_token
 from .wsgi import WsgiApp, flask_asgi
 
-__all__ = ["EventStreamApp", "SSEBridgeMiddleware", "WsgiApp", "flask_asgi"]
+__all__ = ["EventStreamApp", "SSEBridgeMiddleware", "WsgiApp", "by_token", "flask_asgi"]

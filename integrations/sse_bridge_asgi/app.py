@@ -13,9 +13,11 @@ from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import (
+    Cors,
     Refusal,
     StreamResponse,
     ensure_drain_handler,
+    lower_headers,
     method_not_allowed,
     refusal,
     scope_request,
@@ -46,6 +48,7 @@ class EventStreamApp:
         websocket: False refuses WebSockets.
         origins: origins besides the own one whose pages may open a WebSocket, such as ``https://app.example.com``;
             ``"*"`` is every one.
+        cors_origins: other origins whose pages may read streams over HTTP, with cookies; the setting if omitted.
         on_cancel: a hook for a WebSocket client's ``cancel`` message; it gets the scope and the message.
         on_message: likewise for messages of the application's own.
 
@@ -66,6 +69,7 @@ class EventStreamApp:
         last: int | None = None,
         websocket: bool = True,
         origins: str | Iterable[str] = (),
+        cors_origins: str | Iterable[str] | None = None,
         on_cancel: MessageHook | None = None,
         on_message: MessageHook | None = None,
     ) -> None:
@@ -74,6 +78,7 @@ class EventStreamApp:
         self._bridge = bridge
         self._access = Access(channels, authorize)
         self._start = {"start": start, "last": last}
+        self._cors = None if cors_origins is None else Cors.listed(cors_origins)
         self._options: dict[str, Any] = {"filter": filter, "policy": policy, "queue_size": queue_size}
         self._websocket = None
         if websocket:
@@ -96,17 +101,23 @@ class EventStreamApp:
             raise ValueError(f"expected a scope of type http, websocket or lifespan, got {scope['type']!r}")
 
     async def _answer(self, scope: Scope) -> StreamResponse | Refusal:
-        if scope["method"] not in ("GET", "HEAD"):
-            return method_not_allowed(scope["method"])
         bridge = self._bridge or get_bridge()
+        cors = Cors.of(bridge.settings) if self._cors is None else self._cors
+        headers = lower_headers(scope["headers"])
+        origin = headers.get("origin")
+        if (answer := cors.preflight(scope["method"], headers)) is not None:
+            return answer
+        if scope["method"] not in ("GET", "HEAD"):
+            return cors.apply(method_not_allowed(scope["method"]), origin)
         try:
-            return await self._response(bridge, scope)
+            return await self._response(bridge, scope, cors)
         except SSEBridgeError as error:
-            return refusal(error, debug=bridge.settings.debug)
+            return cors.apply(refusal(error, debug=bridge.settings.debug), origin)
 
-    async def _response(self, bridge: Bridge, scope: Scope) -> StreamResponse:
+    async def _response(self, bridge: Bridge, scope: Scope, cors: Cors) -> StreamResponse:
         request = scope_request(scope)
         channels = await self._access.channels(scope, request.channels)
         bridge.wish(channels)  # no hook sees a name that breaks the rule
         grant = await self._access.grant(scope, channels)
-        return stream_channels(bridge, channels, request, grant=grant, **self._start, **self._options)  # type: ignore[arg-type]
+        options: dict[str, Any] = {**self._start, **self._options}
+        return stream_channels(bridge, channels, request, grant=grant, cors_origins=cors.origins, **options)

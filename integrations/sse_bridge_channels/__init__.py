@@ -4,6 +4,7 @@ access      which channels a connection gets, and whether: the hooks of both con
 http        `EventStreamConsumer`
 websocket   `EventWebSocketConsumer`
 origins     who may open a WebSocket
+tokens      signed stream tokens as the authorize hook
 follower    `ChannelFollowerMixin` and its twin for sync consumers
 inbox       a consumer's messages and its events as one queue
 
@@ -21,6 +22,7 @@ except ImportError as error:
 from .access import BridgeConsumer
 from .follower import ChannelFollowerMixin, SyncChannelFollowerMixin
 from .http import EventStreamConsumer
+from .tokens import by_token
 from .websocket import EventWebSocketConsumer
 
 __all__ = [
@@ -29,4 +31,5 @@ __all__ = [
     "EventStreamConsumer",
     "EventWebSocketConsumer",
     "SyncChannelFollowerMixin",
+    "by_token",
 ]

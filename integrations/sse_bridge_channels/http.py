@@ -7,9 +7,14 @@ it streams.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from sse_bridge import SSEBridgeError
 from sse_bridge.streams import (
+    Cors,
     StreamResponse,
+    lower_headers,
     method_not_allowed,
     refusal,
     scope_request,
@@ -34,7 +39,16 @@ class EventStreamConsumer(BridgeConsumer):
                 return scope["user"].is_authenticated
 
     Without a `get_channels` the client chooses (``?channel=a&channel=b``), and `authorize` must be there.
+
+    Attributes:
+        cors_origins: other origins whose pages may read the stream, with cookies; the bridge's setting if None.
     """
+
+    cors_origins: str | Iterable[str] | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._cors = None if self.cors_origins is None else Cors.listed(self.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; returns when the stream is over or the client is gone."""
@@ -42,18 +56,25 @@ class EventStreamConsumer(BridgeConsumer):
             raise ValueError(
                 f"EventStreamConsumer serves http, got a scope of type {scope['type']!r}; check the router"
             )
+        settings = self._bridge().settings
+        cors = Cors.of(settings) if self._cors is None else self._cors
+        headers = lower_headers(scope["headers"])
+        origin = headers.get("origin")
         head_only = scope["method"] == "HEAD"
+        if (answer := cors.preflight(scope["method"], headers)) is not None:
+            await send_refusal(answer, send)
+            return
         if scope["method"] not in ("GET", "HEAD"):
-            await send_refusal(method_not_allowed(scope["method"]), send)
+            await send_refusal(cors.apply(method_not_allowed(scope["method"]), origin), send)
             return
         try:
-            response = await self._respond(scope)
+            response = await self._respond(scope, cors)
         except SSEBridgeError as error:
-            await send_refusal(refusal(error, debug=self._bridge().settings.debug), send, head_only=head_only)
+            await send_refusal(cors.apply(refusal(error, debug=settings.debug), origin), send, head_only=head_only)
             return
         await send_stream(response, receive, send, head_only=head_only)
 
-    async def _respond(self, scope: Scope) -> StreamResponse:
+    async def _respond(self, scope: Scope, cors: Cors) -> StreamResponse:
         request = scope_request(scope)
         bridge = self._bridge()
         # checked, before a hook sees what a client made up
@@ -61,5 +82,5 @@ class EventStreamConsumer(BridgeConsumer):
         grant = await self._grant(scope, channels)
         return stream_channels(
             bridge, channels, request, filter=self.filter, policy=self.policy, queue_size=self.queue_size,
-            start=self.start, last=self.last, grant=grant,
+            start=self.start, last=self.last, grant=grant, cors_origins=cors.origins,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from sse_bridge import apublish, get_bridge, publish
 
 from .commits import publish_on_commit
 from .responses import EventStreamResponse, event_stream
+from .tokens import by_token
 from .urls import event_stream_path
 from .views import EventStreamView
 
@@ -31,6 +32,7 @@ __all__ = [
     "EventStreamResponse",
     "EventStreamView",
     "apublish",
+    "by_token",
     "event_stream",
     "event_stream_path",
     "get_bridge",

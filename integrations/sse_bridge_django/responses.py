@@ -25,6 +25,7 @@ from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.errors import AsyncContextError, ConfigurationError, NotAcceptable
 from sse_bridge.streams import (
     HANDOFF_HEADER,
+    Cors,
     Grant,
     StreamRequest,
     StreamResponse,
@@ -51,6 +52,7 @@ def event_stream(
     authorize: Callable[..., Any] | None = None,
     grant: Grant | None = None,
     bridge: Bridge | None = None,
+    cors_origins: str | Iterable[str] | None = None,
     **options: Any,
 ) -> HttpResponseBase:
     """A response that follows channels, or streams an iterable; the same call in sync and async views, WSGI and ASGI.
@@ -72,6 +74,8 @@ def event_stream(
             views; an async view awaits its own check and passes `grant`, or raises ``PermissionDenied``.
         grant: the outcome of the view's own check: whose stream it is, when it ends, what may be seen.
         bridge: the default one if omitted.
+        cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
+            answered where the view gets it: let OPTIONS pass before you ask for a login.
         options: for channels ``policy``, ``queue_size``, ``start`` and ``last`` of `sse_bridge.streams.stream_channels`;
             for a source ``restart``, ``own_thread`` and ``content_type`` of `sse_bridge.streams.stream_source`.
 
@@ -86,6 +90,11 @@ def event_stream(
         AsyncContextError: an async `authorize` on a thread that runs an event loop.
     """
     names = _names(channels_or_source)
+    bridge = bridge or get_bridge()
+    cors = Cors.of(bridge.settings, cors_origins)
+    if (preflight := preflight_response(request, cors)) is not None:
+        return preflight
+    options["cors_origins"] = cors.origins
     try:
         if authorize is not None:
             grant = _authorized(authorize, request, names or ())
@@ -93,16 +102,14 @@ def event_stream(
         if format is not None:
             wanted = dataclasses.replace(wanted, format=format)
         if names is not None:
-            stream = stream_channels(bridge or get_bridge(), names, wanted, filter=filter, grant=grant, **options)
+            stream = stream_channels(bridge, names, wanted, filter=filter, grant=grant, **options)
             return _response(request, stream, EventStreamResponse)
     except SSEBridgeError as error:
-        return error_response(error)
+        return error_response(error, request, cors)
     try:
-        stream = stream_source(
-            bridge or get_bridge(), channels_or_source, wanted, filter=filter, grant=grant, **options
-        )
+        stream = stream_source(bridge, channels_or_source, wanted, filter=filter, grant=grant, **options)
     except NotAcceptable as error:  # all else is the view's mistake, not the client's
-        return error_response(error)
+        return error_response(error, request, cors)
     return _response(request, stream, SourceResponse)
 
 
@@ -113,11 +120,19 @@ def stream_request(request: HttpRequest) -> StreamRequest:
     return StreamRequest.from_http({name.lower(): value for name, value in request.headers.items()}, pairs)
 
 
-def error_response(error: SSEBridgeError) -> HttpResponse:
+def preflight_response(request: HttpRequest, cors: Cors) -> HttpResponse | None:
+    """The answer to a browser's OPTIONS; None for every other request, and where no origin is listed."""
+    if request.method != "OPTIONS":
+        return None
+    answer = cors.preflight("OPTIONS", {name.lower(): value for name, value in request.headers.items()})
+    return None if answer is None else HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+
+
+def error_response(error: SSEBridgeError, request: HttpRequest, cors: Cors) -> HttpResponse:
     """The answer to what a client may cause; raises `error` again if it is the program's own fault (500)."""
     if error.http_status == 500:
         raise error  # Django knows better whom to tell what
-    answer = refusal(error)
+    answer = cors.apply(refusal(error), request.headers.get("Origin"))
     return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
 

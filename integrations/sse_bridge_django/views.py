@@ -10,12 +10,12 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import classonlymethod
 from django.views import View
 
-from sse_bridge import Filter, SSEBridgeError
+from sse_bridge import Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import ConfigurationError
-from sse_bridge.streams import call_sync
+from sse_bridge.streams import Cors, call_sync
 
-from .responses import error_response, event_stream, stream_request
+from .responses import error_response, event_stream, preflight_response, stream_request
 
 
 class EventStreamView(View):
@@ -36,6 +36,7 @@ class EventStreamView(View):
         channels_from_query: True: the client names them (``?channel=a&channel=b``); then `authorize` is required.
         filter: which events the client gets, unless a grant says otherwise.
         policy: what happens when the client is slow; the setting if None.
+        cors_origins: other origins whose pages may read it, with cookies; the setting ``cors_origins`` if None.
 
     Raises:
         ConfigurationError: from ``as_view()``: no channels, or channels from the query without `authorize`.
@@ -47,6 +48,7 @@ class EventStreamView(View):
     channels_from_query: bool = False
     filter: Filter | None = None
     policy: Policy | None = None
+    cors_origins: Iterable[str] | str | None = None
 
     def get_channels(self) -> Any:
         """One channel or several; may be ``async def``. ``self.request``, ``self.args`` and ``self.kwargs`` are set."""
@@ -63,8 +65,15 @@ class EventStreamView(View):
         try:
             channels = call_sync(self.get_channels)
         except SSEBridgeError as error:
-            return error_response(error)
-        return event_stream(request, channels, filter=self.filter, policy=self.policy, authorize=self.authorize)
+            return error_response(error, request, Cors.of(get_bridge().settings, self.cors_origins))
+        return event_stream(
+            request, channels, filter=self.filter, policy=self.policy, authorize=self.authorize,
+            cors_origins=self.cors_origins,
+        )  # fmt: skip
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        answer = preflight_response(request, Cors.of(get_bridge().settings, self.cors_origins))
+        return super().options(request, *args, **kwargs) if answer is None else answer
 
     @classonlymethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:  # noqa: N805  # a classmethod, by another name

@@ -17,6 +17,7 @@ client      client.js as a static file
 current     the bridge of an app, from its config
 responses   a stream as the return value of a view
 routes      routes where the client chooses the channels
+tokens      signed stream tokens as the authorize hook
 commands    flask sse publish, flask sse tail
 """
 
@@ -29,11 +30,13 @@ from .current import apublish, get_bridge, publish
 from .extension import SSEBridge
 from .responses import aevent_stream, event_stream
 from .routes import event_blueprint
+from .tokens import by_token
 
 __all__ = [
     "SSEBridge",
     "aevent_stream",
     "apublish",
+    "by_token",
     "event_blueprint",
     "event_stream",
     "get_bridge",

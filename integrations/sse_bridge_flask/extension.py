@@ -18,7 +18,7 @@ from .client import add_client
 from .commands import sse_commands
 from .current import EXTENSION, get_bridge
 from .responses import Authorize, StreamOptions
-from .routes import stream_view
+from .routes import ROUTE, stream_view
 
 
 class SSEBridge:
@@ -63,7 +63,7 @@ class SSEBridge:
         add_client(app)
         self._apps.add(app)
         for path, endpoint, view in self._mounts:
-            app.add_url_rule(path, endpoint, view)
+            app.add_url_rule(path, endpoint, view, **ROUTE)
         if self._default:
             sse_bridge.configure(bridge)
         # Worker processes that import the app in their main thread have set their own handlers by now. With gunicorn's
@@ -92,7 +92,7 @@ class SSEBridge:
         view = stream_view(authorize, **options)
         self._mounts.append((path, endpoint, view))
         for app in self._apps:
-            app.add_url_rule(path, endpoint, view)
+            app.add_url_rule(path, endpoint, view, **ROUTE)
 
     @property
     def bridge(self) -> Bridge:

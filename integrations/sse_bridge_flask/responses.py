@@ -23,6 +23,7 @@ from sse_bridge.config import Policy
 from sse_bridge.errors import AsyncContextError, ConfigurationError
 from sse_bridge.streams import (
     HANDOFF_HEADER,
+    Cors,
     Grant,
     StreamRequest,
     StreamResponse,
@@ -58,6 +59,8 @@ class StreamOptions(TypedDict, total=False):
         restart: sources: False: do not run it again for a client that was cut off.
         own_thread: sources: run it apart from the server's thread, so that a gone client is noticed while it is silent.
         content_type: sources: instead of the format's own.
+        cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
+            answered where the route has OPTIONS among its methods, and ``provide_automatic_options=False``.
     """
 
     filter: Filter | None
@@ -69,6 +72,7 @@ class StreamOptions(TypedDict, total=False):
     restart: bool
     own_thread: bool
     content_type: str | None
+    cors_origins: str | Iterable[str] | None
 
 
 _NAMES: Final = (list, tuple, set, frozenset)
@@ -93,6 +97,8 @@ def event_stream(
         AsyncContextError: an async hook in an async view; await `aevent_stream` there.
     """
     channels = _channels(channels_or_source)
+    if (preflight := preflight_response(options)) is not None:
+        return preflight
     if authorize is None:
         return _respond(channels_or_source, channels, None, options)
     if is_async(authorize) and _on_a_loop():
@@ -100,7 +106,7 @@ def event_stream(
     try:
         grant = grant_of(call_sync(authorize, _this_request(), channels or ()))
     except SSEBridgeError as error:
-        _refuse(error)
+        _refuse(error, options)
     return _respond(channels_or_source, channels, grant, options)
 
 
@@ -109,17 +115,22 @@ async def aevent_stream(
 ) -> Response:
     """The async twin of `event_stream`, for async views with an async hook."""
     channels = _channels(channels_or_source)
+    if (preflight := preflight_response(options)) is not None:
+        return preflight
     grant = None
     if authorize is not None:
         try:
             grant = grant_of(await call_async(authorize, _this_request(), channels or ()))
         except SSEBridgeError as error:
-            _refuse(error)
+            _refuse(error, options)
     return _respond(channels_or_source, channels, grant, options)
 
 
-def stream_request() -> StreamRequest:
+def stream_request(cors_origins: str | Iterable[str] | None = None) -> StreamRequest:
     """What the current request asks for.
+
+    Args:
+        cors_origins: pages of which other origins may read a refusal; the setting if omitted.
 
     Raises:
         HTTPException: 400, for a query that has no meaning.
@@ -128,7 +139,7 @@ def stream_request() -> StreamRequest:
     try:
         return StreamRequest.from_http(headers, request.query_string.decode("latin-1"))
     except SSEBridgeError as error:
-        _refuse(error)
+        _refuse(error, {"cors_origins": cors_origins})
 
 
 class _ClosingBody:
@@ -170,7 +181,7 @@ def _channels(channels_or_source: Source) -> tuple[str, ...] | None:
 def _respond(
     channels_or_source: Source, channels: tuple[str, ...] | None, grant: Grant | None, options: StreamOptions
 ) -> Response:
-    asked = stream_request()
+    asked = stream_request(options.get("cors_origins"))
     if options.get("format") is not None:
         asked = dataclasses.replace(asked, format=options.pop("format"))
     try:
@@ -179,7 +190,7 @@ def _respond(
         else:
             stream = stream_channels(get_bridge(), channels, asked, grant=grant, **cast(Any, options))
     except SSEBridgeError as error:
-        _refuse(error)
+        _refuse(error, options)
     return _hand_over(stream)
 
 
@@ -231,11 +242,25 @@ def _on_a_loop() -> bool:
     return True
 
 
-def _refuse(error: SSEBridgeError) -> NoReturn:
+def _cors(options: StreamOptions) -> Cors:
+    return Cors.of(get_bridge().settings, options.get("cors_origins"))
+
+
+def preflight_response(options: StreamOptions) -> Response | None:
+    """The answer to a browser's OPTIONS; None for every other request, and where no origin is listed."""
+    if request.method != "OPTIONS":
+        return None
+    answer = _cors(options).preflight("OPTIONS", {name.lower(): value for name, value in request.headers.items()})
+    if answer is None:
+        return None
+    return current_app.response_class(answer.body, status=answer.status, headers=list(answer.headers))
+
+
+def _refuse(error: SSEBridgeError, options: StreamOptions) -> NoReturn:
     """Raises the HTTP error of Flask's own kind: the app's error handlers see it, without one its body is JSON (RFC 9457)."""
     if error.http_status == 500:
         raise error
-    answer = refusal(error)
+    answer = _cors(options).apply(refusal(error), request.headers.get("Origin"))
     response = current_app.response_class(answer.body, status=answer.status, headers=list(answer.headers))
     description = str(error) if answer.status < 500 else None  # it may name hosts
     raise default_exceptions[answer.status](description, response) from error

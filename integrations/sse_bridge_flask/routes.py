@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Final
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app, request
 from typing_extensions import Unpack
 
 from sse_bridge.errors import ConfigurationError
 
-from .responses import Authorize, StreamOptions, event_stream, stream_request
+from .responses import Authorize, StreamOptions, event_stream, preflight_response, stream_request
+
+# Flask's own answer to OPTIONS knows nothing of CORS.
+ROUTE: Final[dict[str, Any]] = {"methods": ["GET", "OPTIONS"], "provide_automatic_options": False}
 
 
 def event_blueprint(
@@ -32,7 +36,7 @@ def event_blueprint(
         ConfigurationError: no authorize hook.
     """
     blueprint = Blueprint(name, __name__)
-    blueprint.add_url_rule(path, "events", stream_view(authorize, **options))
+    blueprint.add_url_rule(path, "events", stream_view(authorize, **options), **ROUTE)
     return blueprint
 
 
@@ -46,6 +50,8 @@ def stream_view(authorize: Authorize | None, **options: Unpack[StreamOptions]) -
     hook = authorize
 
     def events() -> Response:
-        return event_stream(stream_request().channels, authorize=hook, **options)
+        if request.method == "OPTIONS":
+            return preflight_response(options) or current_app.make_default_options_response()
+        return event_stream(stream_request(options.get("cors_origins")).channels, authorize=hook, **options)
 
     return events

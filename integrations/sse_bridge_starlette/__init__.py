@@ -18,5 +18,6 @@ except ImportError as error:
 
 from .requests import stream_request
 from .responses import EventSourceResponse, EventStream
+from .tokens import by_token
 
-__all__ = ["EventSourceResponse", "EventStream", "stream_request"]
+__all__ = ["EventSourceResponse", "EventStream", "by_token", "stream_request"]

@@ -18,4 +18,5 @@ def stream_request(connection: HTTPConnection) -> StreamRequest:
     try:
         return scope_request(connection.scope)
     except SSEBridgeError as error:
-        raise HTTPException(error.http_status, str(error)) from error
+        headers = {"X-Content-Type-Options": "nosniff"}
+        raise HTTPException(error.http_status, str(error), headers) from error

@@ -23,11 +23,13 @@ from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import (
+    Cors,
     Grant,
     StreamRequest,
     StreamResponse,
     grant_of,
     is_async,
+    lower_headers,
     refusal,
     scope_request,
     send_refusal,
@@ -50,22 +52,30 @@ class _Streaming(Response):
         status_code: int,
         headers: Mapping[str, str] | None,
         background: BackgroundTask | None,
+        cors_origins: str | Iterable[str] | None,
     ) -> None:
         if status_code != 200:
             raise ConfigurationError(f"EventSource accepts a stream with status 200 only, got {status_code!r}")
         self.status_code = status_code
         self.background = background
         self._bridge = bridge
+        self._cors_origins = cors_origins
         self.init_headers(headers)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         bridge = self._bridge or get_bridge()
+        cors = Cors.of(bridge.settings, self._cors_origins)
+        asked = lower_headers(scope["headers"])
         head_only = scope["method"] == "HEAD"
+        if (answer := cors.preflight(scope["method"], asked)) is not None:
+            await send_refusal(answer, send)
+            return
         try:
             response = await self._response(bridge, scope_request(scope), Request(scope, receive))
         except SSEBridgeError as error:
-            await send_refusal(refusal(error, debug=bridge.settings.debug), send, head_only=head_only)
+            refused = cors.apply(refusal(error, debug=bridge.settings.debug), asked.get("origin"))
+            await send_refusal(refused, send, head_only=head_only)
         else:
             response = with_headers(response, self.raw_headers)
             await send_stream(response, receive, send, head_only=head_only)
@@ -90,6 +100,8 @@ class EventStream(_Streaming):
         queue_size: likewise.
         start: ``"earliest"`` or ``"now"``: where a client without an id begins.
         last: likewise: with the last so many entries.
+        cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
+            answered if the route accepts OPTIONS; else put Starlette's CORSMiddleware around the app.
         headers: besides the stream's own, which win.
         background: runs after the stream.
         status_code: 200; FastAPI's schema reads it from here.
@@ -107,16 +119,18 @@ class EventStream(_Streaming):
         queue_size: int | None = None,
         start: str | None = None,
         last: int | None = None,
+        cors_origins: str | Iterable[str] | None = None,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
         status_code: int = 200,
     ) -> None:
-        super().__init__(bridge, status_code, headers, background)
+        super().__init__(bridge, status_code, headers, background, cors_origins)
         self._channels = (channels,) if isinstance(channels, str) else tuple(channels)
         self._authorize = authorize
         self._grant = grant
         self._options: dict[str, Any] = {
             "filter": filter, "policy": policy, "queue_size": queue_size, "start": start, "last": last,
+            "cors_origins": cors_origins,
         }  # fmt: skip
 
     @override
@@ -140,6 +154,8 @@ class EventSourceResponse(_Streaming):
         filter: which items the client gets.
         grant: as for `EventStream`.
         restart: False: do not run the source again for a client that was cut off.
+        cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
+            answered if the route accepts OPTIONS; else put Starlette's CORSMiddleware around the app.
         headers: besides the stream's own, which win.
         background: runs after the stream.
         status_code: 200; FastAPI's schema reads it from here.
@@ -155,14 +171,16 @@ class EventSourceResponse(_Streaming):
         filter: Filter | None = None,
         grant: Grant | None = None,
         restart: bool = True,
+        cors_origins: str | Iterable[str] | None = None,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
         status_code: int = 200,
     ) -> None:
-        super().__init__(bridge, status_code, headers, background)
+        super().__init__(bridge, status_code, headers, background, cors_origins)
         self._source = source
         self._options: dict[str, Any] = {
             "format": format, "content_type": content_type, "filter": filter, "grant": grant, "restart": restart,
+            "cors_origins": cors_origins,
         }  # fmt: skip
 
     @override

@@ -15,11 +15,13 @@ signals    the drain at SIGTERM and SIGINT
 refusals   the small answer to an error
 asgi       a body into an ASGI server
 origin     which pages may open a WebSocket
+cors       which pages may read a stream from another origin
 websocket  what a WebSocket's two sides say, without I/O (its messages in websocket_messages)
 websocket_session  the same on asyncio, and into an ASGI server by websocket_asgi
 """
 
 from .asgi import scope_request, send_refusal, send_stream, with_headers
+from .cors import Cors
 from .handoff import HANDOFF_HEADER, Handoff, current_handoff, set_handoff
 from .hooks import call_async, call_sync, grant_of, is_async
 from .origin import check_origin
@@ -38,6 +40,7 @@ __all__ = [
     "SUBPROTOCOL",
     "AsyncBody",
     "Cancel",
+    "Cors",
     "Custom",
     "Grant",
     "Handoff",

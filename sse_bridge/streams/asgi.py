@@ -65,7 +65,7 @@ async def send_stream(
         try:
             stream = PushedStream(bodies.script, start, receive if own is None else own.receive, send, bodies.coding)
         except SSEBridgeError as refused:
-            await send_refusal(refusal(refused), send)
+            await send_refusal(_readable(refusal(refused), start), send)
             return
         del response, bodies, start  # an idle connection holds what it needs, and there may be many
         try:
@@ -159,6 +159,16 @@ class _OwnTask:
                 logger.debug("receive failed after the stream: %r", self._task.exception())
 
 
+def _readable(refused: Refusal, start: Message) -> Refusal:
+    """The refusal with what the stream's own head said of CORS: the page may read why."""
+    kept = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in start["headers"]
+        if name == b"vary" or name.startswith(b"access-control-")
+    ]
+    return dataclasses.replace(refused, headers=(*refused.headers, *kept))
+
+
 async def _write(body: AsyncBody, start: Message, send: Send) -> None:
     """The head leaves with the first piece, so that a server sends both in one packet."""
     started = False
@@ -171,7 +181,7 @@ async def _write(body: AsyncBody, start: Message, send: Send) -> None:
     except SSEBridgeError as error:
         if started:
             raise
-        await send_refusal(refusal(error), send)
+        await send_refusal(_readable(refusal(error), start), send)
         return
     if not started:
         await send(start)

@@ -114,6 +114,8 @@ class SharedGzip:
         self._ended = False
 
     def encode(self, data: bytes) -> bytes:
+        if not data:  # text has neither an open frame nor heartbeats; else each would write the member's head again
+            return b""
         # Measured: 0.2–0.4 µs per kB, next to a write's 10; so each has its own CRC, and needs no shared one.
         self._crc = zlib.crc32(data, self._crc)
         first = not self._size

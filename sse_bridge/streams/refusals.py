@@ -7,7 +7,7 @@ import json
 import logging
 from http import HTTPStatus
 
-from ..errors import NotAcceptable, SSEBridgeError, TooManyStreams
+from ..errors import NotAcceptable, NotAuthenticated, SSEBridgeError, TooManyStreams
 
 logger = logging.getLogger("sse_bridge.streams")
 
@@ -35,7 +35,14 @@ def refusal(error: SSEBridgeError, *, debug: bool = False) -> Refusal:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
     if isinstance(error, NotAcceptable):
         headers.append(("Vary", "Accept"))
+    if isinstance(error, NotAuthenticated):
+        headers.append(("WWW-Authenticate", "Bearer"))  # RFC 9110, 15.5.2: a 401 names a scheme
     return _problem(status, detail, headers)
+
+
+def forbidden(detail: str) -> Refusal:
+    """403 for what needs no error of its own."""
+    return _problem(403, detail, [])
 
 
 def method_not_allowed(method: str, allowed: str = "GET, HEAD") -> Refusal:
@@ -49,5 +56,6 @@ def _problem(status: int, detail: str, headers: list[tuple[str, str]]) -> Refusa
         ("Content-Type", "application/problem+json"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
     )
     return Refusal(status, (*fixed, *headers), body)

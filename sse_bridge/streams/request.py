@@ -23,6 +23,7 @@ class StreamRequest:
         format: ``?format=`` (sse, ndjson, text).
         accept: the Accept header.
         accept_encoding: the Accept-Encoding header.
+        origin: the Origin header: which page asks, for CORS.
     """
 
     last_event_id: str | None = None
@@ -32,6 +33,7 @@ class StreamRequest:
     format: str | None = None
     accept: str | None = None
     accept_encoding: str | None = None
+    origin: str | None = None
 
     @classmethod
     def from_http(cls, headers: Mapping[str, str], query: str | Sequence[tuple[str, str]] = "") -> StreamRequest:
@@ -44,7 +46,7 @@ class StreamRequest:
         Raises:
             InvalidInput: a value that has no meaning, such as ``?last=x``. A bad id is none: it becomes a gap.
         """
-        pairs = _pairs(query) if isinstance(query, str) else query
+        pairs = query_pairs(query) if isinstance(query, str) else query
         values: dict[str, str] = {}
         channels: list[str] = []
         for name, value in pairs:
@@ -66,6 +68,7 @@ class StreamRequest:
             format=values.get("format"),
             accept=headers.get("accept"),
             accept_encoding=headers.get("accept-encoding"),
+            origin=headers.get("origin"),
         )
 
 
@@ -78,7 +81,8 @@ def lower_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
+def query_pairs(query: str) -> list[tuple[str, str]]:
+    """The fields of a query string; raises `InvalidInput` for more than anyone needs."""
     try:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=200)
     except ValueError as error:  # more fields than anyone needs

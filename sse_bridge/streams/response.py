@@ -17,6 +17,7 @@ from ..filters import Filter, for_browsers
 from ..wire import CHANNEL_FORMATS, Format, negotiate
 from .channels import AsyncChannelBody, ChannelScript, SyncChannelBody
 from .compression import Coding, coding_for
+from .cors import Cors
 from .encoded import AsyncEncodedBody, SyncEncodedBody
 from .host import Host
 from .request import StreamRequest
@@ -122,6 +123,7 @@ def stream_channels(
     last: int | None = None,
     grant: Grant | None = None,
     format: Format | None = None,
+    cors_origins: str | Iterable[str] | None = None,
 ) -> StreamResponse:
     """A response that follows channels.
 
@@ -134,12 +136,14 @@ def stream_channels(
         last: likewise: with the last so many entries; the client's own ``?last=`` wins.
         grant: the outcome of the authorize hook.
         format: instead of negotiating.
+        cors_origins: pages of which other origins may read it; the setting if omitted.
 
     Raises:
         InvalidInput: a channel name, too many channels, or a number in the query that is none.
         NotAcceptable: the client accepts no format of a channel stream.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
     """
+    cors = Cors.of(bridge.settings, cors_origins)
     negotiated = []
     if format is None:
         format = negotiate(CHANNEL_FORMATS, request.format, request.accept)
@@ -151,7 +155,7 @@ def stream_channels(
     options: dict[str, Any] = {"policy": policy, "queue_size": queue_size, "filter": for_browsers(wanted), **first}
     wish = bridge.wish(channels, after=request.last_event_id, **options)
     if not wish.invalid and all(position is not None and position.ended for position in wish.positions):
-        return StreamResponse(204, _STREAM_HEADERS)
+        return cors.apply(StreamResponse(204, _STREAM_HEADERS), request.origin)
     expires_at = None
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
@@ -164,4 +168,4 @@ def stream_channels(
     if negotiated:
         headers.append(("Vary", ", ".join(negotiated)))
     script = ChannelScript(bridge, wish, format, expires_at)
-    return StreamResponse(200, tuple(headers), ChannelBodies(script, coding))
+    return cors.apply(StreamResponse(200, tuple(headers), ChannelBodies(script, coding)), request.origin)

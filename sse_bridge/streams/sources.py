@@ -29,6 +29,7 @@ import pydantic
 from ..errors import InvalidInput
 from ..filters import Filter, for_browsers
 from ..wire import SOURCE_FORMATS, Format, negotiate
+from .cors import Cors
 from .crossing import Apart, Direct, OnLoop, PrivateLoop
 from .host import Host
 from .items import END_ID, OPEN_ID
@@ -56,6 +57,7 @@ def stream_source(
     restart: bool = True,
     own_thread: bool = False,
     content_type: str | None = None,
+    cors_origins: str | Iterable[str] | None = None,
 ) -> StreamResponse:
     """A response that streams what an iterable yields.
 
@@ -72,22 +74,22 @@ def stream_source(
             noticed, while it is silent. Otherwise it runs on the server's thread, where the request's context and its
             database connection are, and a gone client is noticed at the next item.
         content_type: instead of the format's own, for text and bytes: ``text/csv``.
+        cors_origins: pages of which other origins may read it; the setting if omitted.
 
     Raises:
         InvalidInput: the source is no iterable of items, or the content type is not one.
         NotAcceptable: the client accepts no format of a source.
     """
     _check_source(source)
+    cors = Cors.of(bridge.settings, cors_origins)
     vary: tuple[tuple[str, str], ...] = ()
     if format is None or isinstance(format, str):
         vary = () if format is not None else (("Vary", "Accept"),)
         format = negotiate(SOURCE_FORMATS, format or request.format, request.accept)
     headers = (*stream_headers(format), *vary)
-    if request.last_event_id == END_ID.decode():
-        return StreamResponse(204, headers[1:])
     restarted = request.last_event_id == OPEN_ID.decode()
-    if restarted and not restart:
-        return StreamResponse(204, headers[1:])
+    if request.last_event_id == END_ID.decode() or (restarted and not restart):
+        return cors.apply(StreamResponse(204, headers[1:]), request.origin)
     if content_type is not None:
         headers = (("Content-Type", _checked(content_type, format)), *headers[1:])
     if grant is not None and grant.filter is not None:
@@ -96,7 +98,8 @@ def stream_source(
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
     script = SourceScript(bridge, format, for_browsers(filter), restarted=restarted, expires_at=expires_at)
-    return StreamResponse(200, headers, SourceBodies(script, source, own_thread=own_thread))
+    response = StreamResponse(200, headers, SourceBodies(script, source, own_thread=own_thread))
+    return cors.apply(response, request.origin)
 
 
 @dataclass(frozen=True)

@@ -391,3 +391,9 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(module, "_deflate", counted)
     return calls
+
+
+def test_writes_of_nothing_begin_no_second_member() -> None:
+    coding = SharedGzip(SharedBlocks(6, 512))
+    written = coding.encode(b"") + coding.encode(b"one") + coding.encode(b"") + coding.encode(b"two") + coding.end()
+    assert zlib.decompress(written, 31) == b"onetwo"

@@ -1,0 +1,25 @@
+"""Signed stream tokens as an authorize hook: ``EventStreamConsumer.as_asgi(authorize=by_token())``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sse_bridge import Bridge, get_bridge
+from sse_bridge.streams import Grant, lower_headers
+from sse_bridge.tokens import token_grant
+
+from .access import Scope
+
+
+def by_token(bridge: Bridge | None = None) -> Callable[[Scope, tuple[str, ...]], Awaitable[Grant]]:
+    """A hook that lets in whoever brings a token of `Bridge.token` for these channels; over WebSocket too.
+
+    Args:
+        bridge: whose tokens; None: the default bridge, looked up at each request.
+    """
+
+    async def authorize(scope: Scope, channels: tuple[str, ...]) -> Grant:
+        query = scope["query_string"].decode("latin-1")
+        return token_grant(bridge or get_bridge(), lower_headers(scope["headers"]), query, channels)
+
+    return authorize
