@@ -1,0 +1,127 @@
+"""The rows of docs/guarantees.md: a fault is a function that makes it happen and returns what came of it.
+
+    @guarantee("Redis killed and restarted, AOF", part="Broker", promise="every event once, in order, no gap")
+    def killed_with_aof(scale: Scale) -> Tally:
+        tally = Tally()
+        for _ in range(scale.pick(short=2, long=10)):
+            ...
+            tally.faults += 1
+        return tally
+
+The same function serves pytest in its short form (`SHORT`) and `make guarantees` in its long one (`LONG`). It asserts
+whatever has no column of its own, and raises when it could not do its work; a row that raises fails the run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of it: the short form for a test run, the long one for the table."""
+
+    name: str
+
+    def pick(self, short: int, long: int) -> int:
+        return long if self.name == "long" else short
+
+
+SHORT: Final = Scale("short")
+LONG: Final = Scale("long")
+
+
+@dataclass
+class Tally:
+    """What came of a fault; each is counted over all readers.
+
+    Attributes:
+        published: events whose publish returned, once per event and not per reader.
+        faults: how often the fault was injected.
+        lost: events that a reader never saw and that no gap accounts for. A reader that was told of a gap has not lost
+            what the gap stands for.
+        doubled: events that a reader saw more than once.
+        reordered: events that a reader saw behind a later one of the same channel and life of the log.
+        gaps: gaps that readers were told of.
+        unannounced: holes in what a reader saw that no gap precedes.
+        refused: publishes that were refused with `BackendUnavailable` or another error that says "not published".
+        uncertain: publishes that raised `PublishUncertain`.
+        notes: figures that have no column, such as "noticed after 0.6 s".
+        wrong: what else went wrong; the row fails if there is any.
+    """
+
+    published: int = 0
+    faults: int = 0
+    lost: int = 0
+    doubled: int = 0
+    reordered: int = 0
+    gaps: int = 0
+    unannounced: int = 0
+    refused: int = 0
+    uncertain: int = 0
+    notes: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise held."""
+        return not (self.lost or self.doubled or self.reordered or self.unannounced or self.wrong)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """One row.
+
+    Attributes:
+        name: the fault, as the table's first column says it.
+        run: makes it happen.
+        part: the heading under which the row stands: "Broker", "Publishing", "Processes", "Readers" …
+        promise: what must hold, in a few words.
+        needs: what the machine must have, names of tests/support/requires.py.
+        soak: too long for a test run even in its short form; pytest runs it behind the marker `soak` only.
+    """
+
+    name: str
+    run: Callable[[Scale], Tally]
+    part: str
+    promise: str
+    needs: tuple[str, ...] = ()
+    soak: bool = False
+
+    @property
+    def id(self) -> str:
+        """For pytest: the module's function."""
+        return self.run.__name__
+
+
+GUARANTEES: Final[list[Guarantee]] = []
+
+
+def guarantee(
+    name: str, *, part: str, promise: str, needs: tuple[str, ...] = ("redis7",), soak: bool = False
+) -> Callable[[Callable[[Scale], Tally]], Callable[[Scale], Tally]]:
+    """Registers a row; see `Guarantee` for the arguments."""
+
+    def register(run: Callable[[Scale], Tally]) -> Callable[[Scale], Tally]:
+        assert all(each.name != name for each in GUARANTEES), f"two rows are called {name!r}"
+        GUARANTEES.append(Guarantee(name, run, part, promise, needs, soak))
+        return run
+
+    return register
+
+
+def load() -> list[Guarantee]:
+    """All rows of the files ``*_faults.py`` in this folder, in the order of the files' names."""
+    package = sys.modules[__package__]
+    for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+        if name.endswith("_faults"):
+            importlib.import_module(f"{__package__}.{name}")
+    return list(GUARANTEES)
