@@ -27,7 +27,7 @@ def failover(scale: Scale) -> Tally:
                 stand.flow(50)
                 first.kill()
                 stand.tally.faults += 1
-                stand.wait(lambda: min(stand.gaps("diverged")), what="the gap")  # noqa: B023
+                stand.wait(lambda: min(stand.gaps("diverged")), what="the gap")
                 stand.flow()
             total += exactly(stand, "diverged", 1)
     return total

@@ -44,7 +44,8 @@ class _Waiting:
     @property
     def plain(self) -> bool:
         batch = self.batch
-        return not (batch.ephemeral or batch.close or batch.idempotency_key is not None)
+        special = batch.ephemeral or batch.close or batch.idempotency_key is not None
+        return not special and batch.unknown_since is None
 
 
 class _Lane:

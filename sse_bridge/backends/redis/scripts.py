@@ -50,6 +50,7 @@ class Script:
 
 READ: Final = Script("read")
 START: Final = Script("start")
+LETTERS: Final = Script("letters")
 
 
 class Codec:
