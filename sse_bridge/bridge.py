@@ -138,7 +138,7 @@ class Bridge(DeadLetters):
             items: ``(channel, data)``, ``(channel, data, type)`` or `Event`.
 
         Returns:
-            Per item its position (None if ephemeral or spooled), or the error that kept its channel's items from being published.
+            Per item its position (None if ephemeral or spooled), or the error that kept its channel's items out.
         """
         self._check_sync("publish_many")
         many = Many(self.settings, items)

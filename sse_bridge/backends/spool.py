@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from ..config import Settings
@@ -27,6 +28,7 @@ MERGED_ENTRIES: Final = 128  # as the asyncio publisher merges them, and
 MERGED_BYTES: Final = 16_384  # below this an announcement carries its entries
 LETTERS_AT_ONCE: Final = 100
 REST_SECONDS: Final = 0.5  # after a refusal that may pass
+EXPIRE_SECONDS: Final = 1.0  # how often all channels are looked through for what is too old
 
 
 class Letter:
@@ -119,6 +121,7 @@ class Spool:
         self._box = box
         self._queues: dict[str, _Queue] = {}
         self._store_from = 0.0
+        self._expire_from = 0.0
 
     def holds(self, channel: str) -> bool:
         """Whether something of this channel waits."""
@@ -164,11 +167,12 @@ class Spool:
     def step(self, now: float, at_ms: int) -> Step | None:
         """What to do now; None: nothing is left to do."""
         self._expire(now, at_ms)
-        due = [channel for channel, queue in self._queues.items() if queue.rest_until <= now]
+        # channels that were served stand behind the others, so the first ones are nearly always due
+        due = list(islice((name for name, queue in self._queues.items() if queue.rest_until <= now), PARCELS))
         if due:
             if self.away and self._one_server:
                 return Step(probe=due[0])
-            return Step(parcels=tuple([self._parcel(channel) for channel in due[:PARCELS]]))
+            return Step(parcels=tuple([self._parcel(channel) for channel in due]))
         if self._box and self.letters and self._store_from <= now:
             return Step(letters=tuple(list(self.letters)[:LETTERS_AT_ONCE]))
         times = [queue.rest_until for queue in self._queues.values()]
@@ -243,6 +247,9 @@ class Spool:
         return Parcel(tuple(letters))
 
     def _expire(self, now: float, at_ms: int) -> None:
+        if now < self._expire_from:
+            return
+        self._expire_from = now + EXPIRE_SECONDS
         for channel, queue in list(self._queues.items()):
             old = 0
             for letter in queue.letters:

@@ -24,7 +24,7 @@ def key(stand: Stand, which: str) -> str:
 
 @guarantee("Redis killed and restarted, append-only file", part=PART, promise=COMPLETE)
 def killed_with_persistence(scale: Scale) -> Tally:
-    with RedisServer(persistent=True) as server, Stand(server) as stand:
+    with RedisServer(persistent=True) as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=2, long=12)):
             server.restart()
             stand.tally.faults += 1
@@ -38,7 +38,7 @@ def killed_with_persistence(scale: Scale) -> Tally:
     promise="one gap `epoch` per reader and loss, and everything behind it",
 )
 def killed_without_persistence(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         rounds = scale.pick(short=2, long=12)
         for number in range(rounds):
             server.restart()
@@ -53,7 +53,7 @@ def frozen(scale: Scale) -> Tally:
     """Once in the long form for 20 s with the default link_timeout_seconds, and shorter else."""
     timeout, frozen_seconds = scale.pick(short=1, long=10), scale.pick(short=3, long=20)
     options = {"link_timeout_seconds": timeout, "publish_timeout_seconds": 40}
-    with RedisServer(persistent=True) as server, Stand(server, **options) as stand:
+    with RedisServer(persistent=True) as server, Stand(server, scale=scale, **options) as stand:
         for _ in range(scale.pick(short=1, long=2)):
             began, beats, known = time.monotonic(), stand.sse.heartbeats, len(stand.lost_links)
             server.pause()
@@ -62,7 +62,7 @@ def frozen(scale: Scale) -> Tally:
             noticed = [at - began for at in stand.lost_links[known:]]
             if len(noticed) < 3 or noticed[2] > timeout + 1:
                 stand.tally.wrong.append(f"three links must be found silent within {timeout} s, got {noticed}")
-            if stand.sse.heartbeats < beats + frozen_seconds // 2:
+            if stand.sse.heartbeats < beats + frozen_seconds // 3:  # each comes at a whole second
                 stand.tally.wrong.append(f"heartbeats: {stand.sse.heartbeats - beats} in {frozen_seconds} s")
             server.resume()
             stand.flow()
@@ -74,7 +74,7 @@ def frozen(scale: Scale) -> Tally:
 def black_hole(scale: Scale) -> Tally:
     """Publishing goes on meanwhile: what the readers miss is read from the log."""
     timeout = scale.pick(short=1, long=2)
-    with RedisServer() as server, Stand(server, link_timeout_seconds=timeout) as stand:
+    with RedisServer() as server, Stand(server, scale=scale, link_timeout_seconds=timeout) as stand:
         assert stand.reading
         for _ in range(scale.pick(short=1, long=8)):
             known, published = len(stand.lost_links), len(stand.ledger.published)
@@ -89,7 +89,7 @@ def black_hole(scale: Scale) -> Tally:
 
 @guarantee("`CLIENT KILL TYPE pubsub`", part=PART, promise=COMPLETE)
 def killed_live_links(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=5, long=60)):
             assert server.command("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
             stand.tally.faults += 1
@@ -99,7 +99,7 @@ def killed_live_links(scale: Scale) -> Tally:
 
 @guarantee("`SCRIPT FLUSH` under loaded pipelines", part=PART, promise=COMPLETE)
 def flushed_scripts(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=50, long=1000)):
             assert server.command("SCRIPT", "FLUSH") == b"+OK\r\n"
             stand.tally.faults += 1
@@ -111,7 +111,7 @@ def flushed_scripts(scale: Scale) -> Tally:
     "out of memory (`maxmemory`, noeviction)", part=PART, promise="publishes are refused at once, readers miss nothing"
 )
 def out_of_memory(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=2, long=20)):
             refused = len(stand.ledger.refused)
             server.command("CONFIG", "SET", "maxmemory", "1")
@@ -124,7 +124,7 @@ def out_of_memory(scale: Scale) -> Tally:
 
 @guarantee("the server becomes a replica (READONLY)", part=PART, promise=COMPLETE)
 def readonly(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=2, long=20)):
             server.command("REPLICAOF", "127.0.0.1", "1")
             stand.tally.faults += 1
@@ -137,9 +137,9 @@ def readonly(scale: Scale) -> Tally:
 
 @guarantee("Redis answers LOADING for a while after a restart", part=PART, promise=COMPLETE)
 def loading(scale: Scale) -> Tally:
-    config = ["loading-process-events-interval-bytes 1024", "key-load-delay 4000"]
-    with RedisServer(persistent=True, config=config) as server, Stand(server) as stand:
-        for _ in range(scale.pick(short=1, long=8)):
+    config = ["loading-process-events-interval-bytes 1024", "key-load-delay 2000"]
+    with RedisServer(persistent=True, config=config) as server, Stand(server, scale=scale) as stand:
+        for _ in range(scale.pick(short=1, long=5)):
             server.restart()
             stand.tally.faults += 1
             stand.flow()
@@ -151,7 +151,7 @@ def loading(scale: Scale) -> Tally:
 
 @guarantee("the meta key alone is deleted", part=PART, promise="one gap `epoch` per reader and loss")
 def lost_meta(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         rounds = scale.pick(short=2, long=20)
         for number in range(rounds):
             assert server.command("DEL", key(stand, "m")) == b":1\r\n"
@@ -163,7 +163,7 @@ def lost_meta(scale: Scale) -> Tally:
 
 @guarantee("the list alone is deleted", part=PART, promise="a gap wherever a reader had not seen it all")
 def lost_list(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         assert stand.reading
         for number in range(scale.pick(short=2, long=20)):
             if number % 2:  # every second time the readers are behind when it happens
@@ -180,9 +180,13 @@ def lost_list(scale: Scale) -> Tally:
     return tally
 
 
-@guarantee("a key of another type in the log's place", part=PART, promise="publishes are refused, readers are told")
+@guarantee(
+    "a key of another type in the log's place",
+    part=PART,
+    promise="publishes are refused; readers that had seen all miss nothing",
+)
 def wrong_type(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=1, long=10)):
             refused = len(stand.ledger.refused)
             server.command("SET", key(stand, "l"), "not a list")
@@ -196,15 +200,14 @@ def wrong_type(scale: Scale) -> Tally:
 @guarantee(
     "an ACL that loses its channel rights while in use",
     part=PART,
-    promise="publishing goes on; readers hear of it when the rights are back, no gap",
+    promise="publishing goes on; readers get everything by the next check (`check_seconds`), no gap",
 )
 def forbidden_channels(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=1, long=10)):
             server.command("ACL", "SETUSER", "default", "resetchannels")
             stand.tally.faults += 1
-            published = len(stand.ledger.published)
-            wait_for(lambda: len(stand.ledger.published) > published + 100, what="publishers")  # noqa: B023
+            stand.flow()  # found by the checks, which read the log
             server.command("ACL", "SETUSER", "default", "allchannels")
             stand.flow()
     return no_gaps(stand)
@@ -212,7 +215,7 @@ def forbidden_channels(scale: Scale) -> Tally:
 
 @guarantee("the reply to a publish is lost", part=PART, promise="once, or `PublishUncertain`; here always once")
 def lost_reply(scale: Scale) -> Tally:
-    with RedisServer() as server, Stand(server) as stand:
+    with RedisServer() as server, Stand(server, scale=scale) as stand:
         assert stand.publishing
         for _ in range(scale.pick(short=10, long=200)):
             stand.publishing.drop_reply(after=b"row")

@@ -22,7 +22,7 @@ def failover(scale: Scale) -> Tally:
         with RedisSentinel() as group:
             first, replica = group.servers[:2]
             url = f"redis+sentinel://127.0.0.1:{group.sentinel.port}/{group.name}/0"
-            with Stand(url=url, home=first) as stand:
+            with Stand(url=url, scale=scale, home=first) as stand:
                 replica.command("REPLICAOF", "127.0.0.1", "1")
                 stand.flow(50)
                 first.kill()
@@ -37,7 +37,7 @@ def failover(scale: Scale) -> Tally:
 def overtaken(scale: Scale) -> Tally:
     """By offsets alone nothing is missing: the readers come back to a log that has grown past where they stood."""
     config = ["repl-diskless-sync-delay 0"]
-    with RedisServer(config=config) as first, RedisServer(config=config) as second, Stand(first) as stand:
+    with RedisServer(config=config) as first, RedisServer(config=config) as second, Stand(first, scale=scale) as stand:
         assert stand.publishing
         assert stand.reading
         primary, replica = first, second
@@ -72,7 +72,7 @@ def resharding(scale: Scale) -> Tally:
     with RedisCluster() as cluster:
         slot = slot_of(CHANNEL)
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in cluster.ports)
-        with Stand(url=url, home=cluster.servers[cluster.owner(slot)]) as stand:
+        with Stand(url=url, scale=scale, home=cluster.servers[cluster.owner(slot)]) as stand:
             for _ in range(scale.pick(short=3, long=40)):
                 move(cluster, slot, (cluster.owner(slot) + 1) % 3)
                 stand.tally.faults += 1

@@ -39,9 +39,14 @@ class Told(NamedTuple):
 
 
 class Ledger:
-    """Filled by any number of publishers' threads; judged at the end."""
+    """Filled by any number of publishers' threads; judged at the end.
+
+    Attributes:
+        in_order: each publisher's events must come in its own order; not where dead letters are sent again.
+    """
 
     def __init__(self) -> None:
+        self.in_order = True
         self.published: dict[Key, str] = {}  # "" when it was spooled, and so has no id yet
         self.refused: dict[Key, BaseException] = {}
         self.uncertain: dict[Key, BaseException] = {}
@@ -91,7 +96,7 @@ class Ledger:
                 tally.reordered += 1
             elif here != (at[0], at[1] + 1):
                 tally.unannounced += 1
-            elif key[1] < latest.get(key[0], -1):
+            elif self.in_order and key[1] < latest.get(key[0], -1):
                 tally.reordered += 1
             latest[key[0]] = max(key[1], latest.get(key[0], -1))
             at = here

@@ -30,7 +30,7 @@ from sse_bridge_asgi import SSEBridgeMiddleware
 from tests.acceptance.publishers import TYPE, row
 from tests.acceptance.readers import AsyncIterator, Reader, SyncIterator, ThreadedReader
 from tests.faults.ledger import Ledger
-from tests.faults.registry import Tally
+from tests.faults.registry import SHORT, Scale, Tally
 from tests.support.process import accepts, free_port
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -75,6 +75,11 @@ class Publishers:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), "a publisher is still publishing"
+
+    def all_published(self) -> bool:
+        """Everybody is connected: what happens from now on meets publishers at work."""
+        names = {name for name, _ in list(self._ledger.published)}
+        return len(names) == AT_ONCE + len(self._threads) - 1
 
     def _publish(self, name: str) -> None:
         n = 0
@@ -189,6 +194,7 @@ class Stand:
         server: the Redis behind both networks.
         url: of a group of servers instead, which is reached without a network of ours.
         home: where the channel lives in such a group at the beginning.
+        scale: how much is published around each fault.
         publishers: settings of the publishers' bridge, over those of all.
         settings: over `SETTINGS`, for all.
 
@@ -204,10 +210,12 @@ class Stand:
         *,
         url: str = "",
         home: RedisServer | None = None,
+        scale: Scale = SHORT,
         publishers: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self._stack = ExitStack()
+        self._events = scale.pick(short=30, long=300)
         self.settings = {**SETTINGS, **settings}
         self.tally = Tally()
         self.ledger = Ledger()
@@ -247,6 +255,7 @@ class Stand:
             self.admin.history(CHANNEL, limit=1)  # the channel exists, and so its life has begun
             self.grow_old()
             self.publishers.start()
+            wait_for(self.publishers.all_published, 30, what="a first event of every publisher")
             self.flow()
         except BaseException:
             stack.close()
@@ -262,8 +271,9 @@ class Stand:
             words[4] = b"%d" % (int(words[4]) - seconds)
             client.set(key, b" ".join(words), keepttl=True)
 
-    def flow(self, events: int = 30, seconds: float = 60.0) -> None:
+    def flow(self, events: int | None = None, seconds: float = 60.0) -> None:
         """Returns when every reader has seen so many events that were published from now on."""
+        events = events or self._events
         before = [len(reader.seen) for reader in self.readers]
         mark = len(self.ledger.published)
         wait_for(lambda: len(self.ledger.published) >= mark + events, seconds, what="publishing to go on")

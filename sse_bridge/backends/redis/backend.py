@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 
 from ...config import Settings
-from ...errors import BackendUnavailable, SSEBridgeError
+from ...errors import SSEBridgeError
 from ...follow.page import Page, ReadRequest
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
@@ -121,17 +122,19 @@ class RedisBackend:
         if self._lock_pid != pid:
             self._check_lock = threading.Lock()  # the parent's may have been held when it forked
             self._lock_pid = pid
+        deadline = time.monotonic() + self._timeout  # of each of those who wait for the lock
         with self._check_lock:
             if self._checked_pid == pid:
                 return
             start = StartCall(self._codec, self._keys.retention.decode())
-            self._client.run((start,), self._timeout)
+            self._client.run((start,), max(0.05, deadline - time.monotonic()))
             self._retain(start)
-            try:
-                self._probe()
-            except LINK_ERRORS as error:
-                raise BackendUnavailable(f"Redis could not be asked for its settings: {error}") from error
-            self._checked_pid = pid
+            while self._checked_pid != pid:
+                try:
+                    self._probe()
+                    self._checked_pid = pid
+                except LINK_ERRORS as error:
+                    time.sleep(startup.pause(error, deadline - time.monotonic()))
 
     def _retain(self, start: StartCall) -> None:
         retention = startup.retention(start.outcome(), self._settings)
@@ -191,17 +194,19 @@ class RedisBackend:
     async def acheck(self) -> None:
         """The twin of `check`, once per loop."""
         side = self._side()
+        deadline = time.monotonic() + self._timeout
         async with side.checking:
             if side.checked:
                 return
             start = StartCall(self._codec, self._keys.retention.decode())
-            await side.client.run((start,), self._timeout)
+            await side.client.run((start,), max(0.05, deadline - time.monotonic()))
             self._retain(start)
-            try:
-                await self._aprobe(side.client)
-            except LINK_ERRORS as error:
-                raise BackendUnavailable(f"Redis could not be asked for its settings: {error}") from error
-            side.checked = True
+            while not side.checked:
+                try:
+                    await self._aprobe(side.client)
+                    side.checked = True
+                except LINK_ERRORS as error:
+                    await asyncio.sleep(startup.pause(error, deadline - time.monotonic()))
 
     async def _aprobe(self, client: aio.Client) -> None:
         probe = startup.Probe(self._keys.of(PROBE)[2], self._sharded)

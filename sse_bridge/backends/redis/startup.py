@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...config import Settings
-from ...errors import ConfigurationError
+from ...errors import BackendUnavailable, ConfigurationError
 from .resp import ReplyError
 from .scripts import RECORD_VERSION, RETRYABLE, error_code
 
 INFO: Final = ("INFO", "memory")
+RETRY_SECONDS: Final = 0.1
 
 log = logging.getLogger("sse_bridge.redis")
 
@@ -67,6 +68,13 @@ class Probe:
         """Judges what arrived."""
         if not isinstance(message, list) or message[1:] != [self._channel, b"probe"]:
             log.warning("the live link told %r instead of our own probe; readers may hear of events late", message)
+
+
+def pause(error: BaseException, left_seconds: float) -> float:
+    """Seconds until the probe is tried again after `error`; raises `BackendUnavailable` when no time is left."""
+    if left_seconds <= RETRY_SECONDS:
+        raise BackendUnavailable(f"Redis could not be asked for its settings: {error}") from error
+    return RETRY_SECONDS
 
 
 def warn_of_eviction(info: Any) -> None:

@@ -138,6 +138,21 @@ async def test_nothing_listens_there(make_side: Callable[..., Side]) -> None:
         await side.publish("a", b"1")
 
 
+async def test_a_first_use_that_is_cut_off_is_tried_again(far_side: Side, network: Proxy) -> None:
+    network.drop_reply(after=b"SUBSCRIBE")  # of the message to ourselves
+    assert (await far_side.publish("a", b"1")).last == 1
+    assert network.reply_dropped
+
+
+async def test_all_keep_the_deadline_of_a_first_use(make_side: Callable[..., Side]) -> None:
+    """One of them looks at the settings while the others wait; they must not do so one after the other."""
+    side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=0.5)
+    began = time.monotonic()
+    outcomes = await asyncio.gather(*[side.publish("a", b"1") for _ in range(12)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 12
+    assert time.monotonic() - began < 4  # 6 s, one after the other
+
+
 @pytest.mark.parametrize("login", ["", "app:wrong@", "other:secret@"])
 async def test_a_wrong_password_is_told_at_once(
     make_side: Callable[..., Side], private_redis: Callable[..., RedisServer], login: str
