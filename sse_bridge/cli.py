@@ -133,12 +133,13 @@ def list_dead_letters(arguments: argparse.Namespace) -> int:
 
 
 def resend_dead_letters(arguments: argparse.Namespace) -> int:
-    """Publishes them, and prints what became of each; exit code 3 if the broker went away, 1 if one was refused."""
+    """Publishes them, and prints what became of each; the exit code is that of the last failure."""
     code = 0
     with _shared_bridge(arguments) as bridge:
         for letter, result in bridge.resend_dead_letters(arguments.limit, uncertain=arguments.uncertain):
             if isinstance(result, SSEBridgeError):
-                code = _failed(result, AWAY if isinstance(result, BackendUnavailable) else REFUSED)
+                codes = ((BackendUnavailable, AWAY), (PublishUncertain, UNCERTAIN), (SSEBridgeError, REFUSED))
+                code = _failed(result, next(code for kind, code in codes if isinstance(result, kind)))
             else:
                 _write(_letter_line(letter, id=str(result)))
     return code
@@ -325,7 +326,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
     one = command("resend", resend_dead_letters, "publish them", to=letters)
     one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
-    one.add_argument("--uncertain", action="store_true", help="those too that may have been published already")
+    one.add_argument(
+        "--uncertain",
+        action="store_true",
+        help="those too of which the log cannot prove whether they were published: they may then be there twice",
+    )
 
     command("check", check, "connect, and say what a bridge with these settings would find")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,12 +13,13 @@ from .backends.letters import DeadLetter, LetterBox, decode_letter
 from .backends.spool import Spool
 from .backends.spooling import Spooling
 from .config import Settings
-from .errors import BackendUnavailable, ForeignRecord, InvalidInput, SSEBridgeError
+from .errors import BackendUnavailable, ForeignRecord, InvalidInput, PublishUncertain, SSEBridgeError
 from .events import Position, channel_key
 
 log = logging.getLogger("sse_bridge.spool")
 
 MAX_LIMIT = 10_000
+CLOCKS_SECONDS = 60.0  # so far the clocks of two machines may be apart; the log is searched back that much further
 
 
 class Resent(NamedTuple):
@@ -64,11 +66,12 @@ class DeadLetters:
     def resend_dead_letters(self, limit: int = 100, *, uncertain: bool = False) -> list[Resent]:
         """Publishes dead letters, the oldest first; each that is published is a dead letter no more.
 
-        They go behind what their channels hold by now. Two processes that do it at the same time publish each once.
+        They go behind what their channels hold by now. Two processes that do it at the same time publish each once. What may
+        have been published already is looked up in the log first; if the log cannot prove it, it stays a dead letter.
 
         Args:
             limit: look at so many, 1 to 10,000.
-            uncertain: send those too that may have been published; they may then be there twice.
+            uncertain: send those too of which the log can prove nothing; they may then be there twice.
 
         Returns:
             One result for each that was tried; it ends early when the broker is away.
@@ -79,9 +82,9 @@ class DeadLetters:
         self._check_sync("resend_dead_letters")
         done: list[Resent] = []
         for letter, stored in self._letters(limit):
-            if letter.uncertain and not uncertain:
-                continue
-            result = self._resend(letter)
+            result = self._resend(letter, letter.unknown_ms)
+            if isinstance(result, PublishUncertain) and result.unknown_since is None and uncertain:
+                result = self._resend(letter, None)
             done.append(Resent(letter, result))
             if isinstance(result, BackendUnavailable):
                 break
@@ -111,8 +114,8 @@ class DeadLetters:
             found.setdefault(letter.name, (letter, []))
         return list(found.values())[:limit]
 
-    def _resend(self, letter: DeadLetter) -> Position | SSEBridgeError:
-        batch = again(letter)
+    def _resend(self, letter: DeadLetter, unknown_ms: int | None) -> Position | SSEBridgeError:
+        batch = again(letter, unknown_ms, time.monotonic(), time.time())
         backend = self.backend.inner if isinstance(self.backend, Spooling) else self.backend
         try:
             appended: Appended = backend.append(batch)
@@ -129,7 +132,14 @@ class DeadLetters:
             self.backend.forget([letter])
 
 
-def again(letter: DeadLetter) -> Append:
-    """The append that publishes a dead letter; its nonce is the key under which only one of several wins."""
+def again(letter: DeadLetter, unknown_ms: int | None, now: float, wall: float) -> Append:
+    """The append that publishes a dead letter; its nonce is the key under which only one of several wins.
+
+    Args:
+        letter: which.
+        unknown_ms: look it up in the log, back to this time.
+        now, wall: what `time.monotonic` and `time.time` say.
+    """
     key = letter.batch.idempotency_key or f"dead-letter:{letter.name.decode()}"
-    return replace(letter.batch, idempotency_key=key)
+    since = None if unknown_ms is None else now - max(0.0, wall - unknown_ms / 1000) - CLOCKS_SECONDS
+    return replace(letter.batch, idempotency_key=key, unknown_since=since)

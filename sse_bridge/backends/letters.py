@@ -25,14 +25,14 @@ class DeadLetter:
             broker will never take it (a closed channel); ``uncertain``: the log cannot prove whether it was stored.
         error: the last thing the broker, or the way to it, said.
         at_ms: when it died, milliseconds since 1970 by this process's clock.
-        uncertain: it may have been published; sent again it might be there twice.
+        unknown_ms: when the first attempt was made whose fate is unknown, by the same clock; None if each of them failed.
     """
 
     channel: str
     reason: Reason
     error: str
     at_ms: int
-    uncertain: bool
+    unknown_ms: int | None
     batch: Append = field(repr=False)
 
     @property
@@ -42,6 +42,11 @@ class DeadLetter:
             Event.of(self.channel, _entry(each, self.at_ms, not self.batch.ephemeral), None, None)
             for each in self.batch.entries
         ]
+
+    @property
+    def uncertain(self) -> bool:
+        """It may have been published."""
+        return self.unknown_ms is not None
 
     @property
     def at(self) -> datetime:
@@ -68,7 +73,7 @@ def encode_letter(letter: DeadLetter) -> bytes:
             "reason": letter.reason,
             "error": letter.error,
             "at_ms": letter.at_ms,
-            "uncertain": letter.uncertain,
+            "unknown_ms": letter.unknown_ms,
             "epoch": batch.epoch_candidate.decode(),
             "close": batch.close,
             "key": batch.idempotency_key,
@@ -93,7 +98,7 @@ def decode_letter(data: bytes) -> DeadLetter:
         batch = Append(
             told["channel"], entries, told["epoch"].encode(), close=told["close"], idempotency_key=told["key"]
         )
-        letter = DeadLetter(told["channel"], told["reason"], told["error"], told["at_ms"], told["uncertain"], batch)
+        letter = DeadLetter(told["channel"], told["reason"], told["error"], told["at_ms"], told["unknown_ms"], batch)
         letter.events  # noqa: B018 - a letter that cannot be shown is no letter
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ForeignRecord(f"expected a dead letter of version 1, got {data[:80]!r}: {error}") from None

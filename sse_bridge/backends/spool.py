@@ -152,7 +152,7 @@ class Spool:
             self.queued + len(batch.entries) > settings.spool_max_events or self.bytes + size > settings.spool_max_bytes
         )
         if full:
-            self._bury(letter, "full", at_ms)
+            self._bury(letter, "full", now, at_ms)
         else:
             queue = self._queues.get(batch.channel)
             if queue is None:
@@ -203,7 +203,7 @@ class Spool:
             reason: Reason = "uncertain" if isinstance(outcome, PublishUncertain) else "refused"
             for letter in parcel.letters:
                 letter.error = str(outcome)
-                self._bury(letter, reason, at_ms)
+                self._bury(letter, reason, now, at_ms)
             self._pop(channel, len(parcel.letters))
             return
         self.away = since is not None or isinstance(outcome, BackendUnavailable)
@@ -255,7 +255,7 @@ class Spool:
             for letter in queue.letters:
                 if now - letter.since < self._settings.spool_max_seconds:
                     break
-                self._bury(letter, "expired", at_ms)
+                self._bury(letter, "expired", now, at_ms)
                 old += 1
             if old:
                 self._pop(channel, old)
@@ -269,11 +269,15 @@ class Spool:
         if queue.letters:
             self._queues[channel] = queue  # behind the other channels: they take turns
 
-    def _bury(self, letter: Letter, reason: Reason, at_ms: int) -> None:
+    def _bury(self, letter: Letter, reason: Reason, now: float, at_ms: int) -> None:
         batch = letter.batch
-        uncertain = reason == "uncertain" or batch.unknown_since is not None
+        unknown_ms = None
+        if batch.unknown_since is not None:
+            unknown_ms = at_ms - round((now - batch.unknown_since) * 1000)
+        elif reason == "uncertain":
+            unknown_ms = at_ms - round(self._settings.publish_timeout_seconds * 1000)
         buried = replace(batch, unknown_since=None)
-        self.letters.append(DeadLetter(batch.channel, reason, letter.error, at_ms, uncertain, buried))
+        self.letters.append(DeadLetter(batch.channel, reason, letter.error, at_ms, unknown_ms, buried))
         self.dead += len(batch.entries)
         while len(self.letters) > self._settings.dead_letters_max:
             self.forgotten += len(self.letters.popleft().batch.entries)

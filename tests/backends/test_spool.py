@@ -115,9 +115,9 @@ def test_what_the_log_can_never_prove_is_raised_or_dead() -> None:
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    one.settle(step.parcels[0], PublishUncertain("the log does not reach back"), 0.0, 5)
+    one.settle(step.parcels[0], PublishUncertain("the log does not reach back"), 2.0, 5000)
     (letter,) = one.letters
-    assert (letter.reason, letter.uncertain, letter.at_ms) == ("uncertain", True, 5)
+    assert (letter.reason, letter.uncertain, letter.at_ms, letter.unknown_ms) == ("uncertain", True, 5000, 4000)
     assert letter.batch.unknown_since is None
 
 
@@ -267,7 +267,7 @@ def tell(one: Spool, sent: Append, parcel: Any, outcome: str, log: dict[str, lis
 
 def test_letters_in_the_broker_are_read_back() -> None:
     event = batch("a", b'{"n":1}', b'"\xc3\x9f"', close=True, idempotency_key="k")
-    letter = DeadLetter("a", "expired", "it waited", 1_700_000_000_123, True, event)
+    letter = DeadLetter("a", "expired", "it waited", 1_700_000_000_123, 1_700_000_000_000, event)
     again = decode_letter(encode_letter(letter))
     assert again == letter
     assert [(each.type, each.data) for each in again.events] == [("order.paid", {"n": 1}), ("order.paid", "ß")]

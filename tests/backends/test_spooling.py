@@ -198,9 +198,35 @@ def test_uncertain_letters_are_sent_again_only_if_asked_for(
         flushed(bridge)
         (letter,) = bridge.dead_letters()
         assert (letter.reason, letter.uncertain) == ("uncertain", True)
-        assert bridge.resend_dead_letters() == []
+        ((_, error),) = bridge.resend_dead_letters()
+        assert isinstance(error, PublishUncertain)
+        assert bridge.dead_letters() == [letter]
         ((_, position),) = bridge.resend_dead_letters(uncertain=True)
         assert str(position) == bridge.history("a")[-1].id
+        assert bridge.dead_letters() == []
+
+
+def test_a_letter_of_unknown_fate_is_looked_up_before_it_is_sent_again(
+    private_redis: Callable[..., RedisServer], proxy: Callable[[int], Proxy]
+) -> None:
+    server = private_redis()
+    network = proxy(server.port)
+    with Bridge(network.redis_url, spool_max_bytes=4096, **OPTIONS) as bridge:
+        bridge.publish("a", 0)
+        key = "sse_bridge:{a}:m"
+        words = server.command("GET", key).split(b"\r\n")[1].decode().split()
+        words[4] = str(int(words[4]) - 1000)  # a life that began long ago, as most have
+        server.command("SET", key, " ".join(words))
+        network.drop_reply(after=b"stored", refuse=True)
+        large = "stored" * 1000  # there is no room for it
+        assert bridge.publish("a", large) is None
+        (letter,) = bridge.spool.letters
+        assert (letter.reason, letter.uncertain) == ("full", True)
+        network.accept()
+        flushed(bridge)
+        ((_, position),) = bridge.resend_dead_letters()
+        assert str(position) == bridge.history("a")[-1].id
+        assert data(bridge) == [0, large]
         assert bridge.dead_letters() == []
 
 

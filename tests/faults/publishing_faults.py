@@ -82,7 +82,7 @@ def full_spool(scale: Scale) -> Tally:
     ):
         stand.ledger.in_order = False
         spool = stand.publishers.bridge.spool
-        for _ in range(scale.pick(short=1, long=8)):
+        for _ in range(scale.pick(short=1, long=4)):
             dead = spool.dead
             server.kill()
             stand.tally.faults += 1
