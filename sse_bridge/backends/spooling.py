@@ -106,19 +106,21 @@ class Spooling:
         return _spooled(batch)
 
     def _keeps(self, batch: Append, error: SSEBridgeError | None) -> bool:
-        """Holds a lock for microseconds, so event loops may wait for it."""
+        """Holds a lock for microseconds, so event loops may wait for it; logs without it: a handler may publish."""
+        full = begun = False
         with self._changed:
             spool = self.spool
             dead = spool.dead
             if not spool.keep(batch, time.monotonic(), _now_ms(), error):
                 return False
             if spool.dead > dead and not self._told_full:
-                self._told_full = True
-                log.error(
-                    "the spool is full (%d events, %d bytes): events become dead letters", spool.queued, spool.bytes
-                )
+                self._told_full = full = True
             if not spool.idle:
-                self._wake()
+                begun = self._wake()
+        if begun:
+            log.warning("the broker is away: events are spooled")
+        if full:
+            log.error("the spool is full (%d events, %d bytes): events become dead letters", spool.queued, spool.bytes)
         return True
 
     # reading
@@ -166,15 +168,16 @@ class Spooling:
 
     # the flusher's thread
 
-    def _wake(self) -> None:
-        """With the lock held."""
-        if self._flusher is None:
-            self._ending = False
-            log.warning("the broker is away: events are spooled")
-            self._flusher = threading.Thread(target=self._flush, name="sse_bridge-spool", daemon=True)
-            self._flusher.start()
-        else:
+    def _wake(self) -> bool:
+        """With the lock held; whether there was no thread."""
+        if self._flusher is not None:
             self._changed.notify_all()
+            return False
+        self._ending = False
+        thread = threading.Thread(target=self._flush, name="sse_bridge-spool", daemon=True)
+        thread.start()
+        self._flusher = thread  # not before: it may have failed to start, and the next event tries again
+        return True
 
     def _flush(self) -> None:
         while True:
@@ -184,12 +187,7 @@ class Spooling:
                     self._told_full = False
                     self._flusher = None
                     self._changed.notify_all()
-                    if self._ending:
-                        self.inner.close()  # once more: a connection may have been made since
-                        return
-                    spool = self.spool
-                    log.warning("the spool is empty: %d flushed, %d dead so far", spool.flushed, spool.dead)
-                    return
+                    break
                 if step.wait:
                     self._changed.wait(step.wait)
                     continue
@@ -199,6 +197,10 @@ class Spooling:
                 log.exception("flushing the spool failed; it goes on in a second")
                 with self._changed:
                     self._changed.wait(1.0)
+        if self._ending:
+            self.inner.close()  # once more: a connection may have been made since
+        else:
+            log.warning("the spool is empty: %d flushed, %d dead so far", self.spool.flushed, self.spool.dead)
 
     def _do(self, step: Step) -> None:
         if step.probe is not None:

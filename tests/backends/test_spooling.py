@@ -257,6 +257,26 @@ def test_what_the_log_cannot_prove_is_raised(
         assert bridge.spool.idle
 
 
+def test_what_a_log_handler_publishes_about_the_spool_finds_it_free(bridge: Bridge, network: Proxy) -> None:
+    class Publishing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            bridge.publish("logs", record.getMessage())
+
+    handler = Publishing()
+    logger = logging.getLogger("sse_bridge.spool")
+    logger.addHandler(handler)
+    try:
+        network.refuse()
+        bridge.publish("a", 1)
+        assert len(threads()) == 1
+        network.accept()
+        flushed(bridge)
+        wait_for(lambda: len(data(bridge, "logs")) == 2, what="both messages")
+    finally:
+        logger.removeHandler(handler)
+    assert data(bridge) == [1]
+
+
 def test_closing_says_what_is_lost(network: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     bridge = Bridge(network.redis_url, **OPTIONS)
     bridge.publish("a", 0)
