@@ -73,6 +73,7 @@ def spooling_unknown_fates(scale: Scale) -> Tally:
     "a spool that is full: dead letters, sent again",
     part=PART,
     promise="every event once; those that found no room come later than they should",
+    soak=True,  # thousands of letters; tests/backends/test_spooling.py has it small
 )
 def full_spool(scale: Scale) -> Tally:
     options = {**SPOOL, "spool_max_events": 200, "dead_letters_max": 100_000}
