@@ -1,5 +1,6 @@
 # Needs python3 (3.10 or later) with venv, make and git; everything else goes into .venv.
-#   make demo | demo-redis | demo-flask | test | check | fuzz | tox | bench | bench-peers | clean        PYTHON=python3.12 chooses another interpreter
+#   make demo | demo-redis | demo-flask | test | check | guarantees | soak | fuzz | tox | bench | bench-peers | clean
+#   PYTHON=python3.12 chooses another interpreter
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ NODE := tests/node/node_modules/.ready
 BENCH := $(VENV)/.bench-$(PACKAGES)
 PEERS := $(VENV)/peers/.ready
 
-.PHONY: demo demo-redis demo-flask test soak fuzz check format tox bench bench-peers clean
+.PHONY: demo demo-redis demo-flask test guarantees soak fuzz check format tox bench bench-peers clean
 .DEFAULT_GOAL := demo
 
 # make demo ARGS="--port 9000 --host 0.0.0.0"
@@ -59,6 +60,10 @@ format: $(TEST)
 # The versions in tox.ini; make tox ARGS="-m ci"
 tox: $(TEST)
 	$(BIN)/tox $(ARGS)
+
+# Every fault in its long form, about eight minutes; writes docs/guarantees.md. make guarantees ARGS="sentinel" for some rows.
+guarantees: $(TEST)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 # benchmarks/README.md says what and how; make bench ARGS="F2 --rounds 1"
 bench: $(BENCH)

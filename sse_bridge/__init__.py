@@ -1,5 +1,6 @@
 """sse_bridge: real-time event streams for Python's sync world and its async one."""
 
+from .backends.letters import DeadLetter
 from .bridge import Bridge
 from .config import Settings
 from .default import apublish, configure, get_bridge, publish
@@ -12,6 +13,7 @@ __all__ = [
     "Bridge",
     "ByType",
     "ByVisibility",
+    "DeadLetter",
     "Event",
     "Filter",
     "Json",

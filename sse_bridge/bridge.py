@@ -19,8 +19,10 @@ from typing_extensions import Self
 
 from .backends.adapt import both_colours
 from .backends.base import Appended, AsyncBackend, Backend, SyncBackend
+from .backends.spooling import with_spool
 from .backends.urls import make_backend
 from .config import Policy, Settings
+from .dead_letters import DeadLetters
 from .errors import AsyncContextError, BridgeClosed, ChannelClosed, PolicyNotSupported
 from .events import Event, Position, Visibility
 from .filters import Filter
@@ -37,7 +39,7 @@ from .subscription import AsyncSubscription, Subscription
 from .tokens import make_token
 
 
-class Bridge:
+class Bridge(DeadLetters):
     """Publish from anywhere, sync or async; follow channels from anywhere.
 
     Safe for any number of threads, event loops, greenlets, and across fork.
@@ -68,7 +70,8 @@ class Bridge:
 
     def _setup(self, settings: Settings, backend: SyncBackend | AsyncBackend | None) -> None:
         self.settings = settings
-        self.backend: Backend = both_colours(backend) if backend is not None else make_backend(settings)
+        own = both_colours(backend) if backend is not None else make_backend(settings)
+        self.backend: Backend = with_spool(own, settings)
         self.closed = False
         self._begin()
 
@@ -103,12 +106,12 @@ class Bridge:
             idempotency_key: within 5 minutes the first event under a key wins, and its position is returned.
 
         Returns:
-            Its position (``str()`` of it is the SSE id on a one-channel stream); None for an ephemeral event.
+            Its position (``str()`` of it is the SSE id on a one-channel stream); None if it is ephemeral, or spooled.
 
         Raises:
             InvalidInput: a name or the data breaks a rule; nothing was published.
             ChannelClosed: the channel's end is stored.
-            BackendUnavailable: nothing was published before the deadline.
+            BackendUnavailable: nothing was published before the deadline (it is spooled with ``on_unavailable="spool"``).
             PublishUncertain: it may or may not have been published.
             AsyncContextError: this thread runs an event loop; use `apublish`.
         """
@@ -138,7 +141,7 @@ class Bridge:
             items: ``(channel, data)``, ``(channel, data, type)`` or `Event`.
 
         Returns:
-            Per item its position (None if ephemeral), or the error that kept its channel's items from being published.
+            Per item its position (None if ephemeral or spooled), or the error that kept its channel's items out.
         """
         self._check_sync("publish_many")
         many = Many(self.settings, items)

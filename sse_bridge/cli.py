@@ -28,10 +28,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import pydantic_core
 from typing_extensions import override
 
+from .backends.letters import DeadLetter
 from .bridge import Bridge
-from .errors import BackendError, ConfigurationError, PublishUncertain, SSEBridgeError
+from .errors import BackendError, BackendUnavailable, ConfigurationError, PublishUncertain, SSEBridgeError
 from .events import END_TYPE, Entry, Event, Text, Visibility, encode_data
 from .wire import CHANNEL_FORMATS, NDJSON_FORMAT, Format
 
@@ -43,6 +45,10 @@ INTERRUPTED: Final = 130
 
 logger = logging.getLogger("sse_bridge")
 
+DEAD_LETTERS: Final = (
+    "Events of processes with on_unavailable=spool that found no room, waited too long, or were refused when the broker "
+    "was back. Processes put them under the prefix as soon as they can."
+)
 _FORMATS: Final = {each.name: each for each in CHANNEL_FORMATS}
 
 
@@ -118,6 +124,36 @@ def close(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def list_dead_letters(arguments: argparse.Namespace) -> int:
+    """Prints events that were spooled and could not be published: one line of JSON each, the oldest first."""
+    with _shared_bridge(arguments) as bridge:
+        for letter in bridge.dead_letters(arguments.limit):
+            _write(_letter_line(letter))
+    return 0
+
+
+def resend_dead_letters(arguments: argparse.Namespace) -> int:
+    """Publishes them, and prints what became of each; the exit code is that of the last failure."""
+    code = 0
+    with _shared_bridge(arguments) as bridge:
+        for letter, result in bridge.resend_dead_letters(arguments.limit, uncertain=arguments.uncertain):
+            if isinstance(result, SSEBridgeError):
+                codes = ((BackendUnavailable, AWAY), (PublishUncertain, UNCERTAIN), (SSEBridgeError, REFUSED))
+                code = _failed(result, next(code for kind, code in codes if isinstance(result, kind)))
+            else:
+                _write(_letter_line(letter, id=str(result)))
+    return code
+
+
+def _letter_line(letter: DeadLetter, **more: str) -> bytes:
+    events = [{"type": event.type, "visibility": event.visibility, "data": event.data} for event in letter.events]
+    told = {
+        "channel": letter.channel, "reason": letter.reason, "error": letter.error, "at": letter.at,
+        "uncertain": letter.uncertain, "events": events, **more,
+    }  # fmt: skip
+    return pydantic_core.to_json(told) + b"\n"
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Does what a bridge with these settings does at its first use, and says what it found."""
     with _bridge(arguments) as bridge:
@@ -164,7 +200,8 @@ def _show(event: Event, name: str) -> None:
 
 def _bridge(arguments: argparse.Namespace, **settings: Any) -> Bridge:
     options = {name: getattr(arguments, name) for name in ("url", "prefix") if getattr(arguments, name) is not None}
-    return Bridge.from_settings(options, **settings)
+    # a command ends at once, and what it had spooled would end with it
+    return Bridge.from_settings(options, on_unavailable="raise", **settings)
 
 
 def _shared_bridge(arguments: argparse.Namespace) -> Bridge:
@@ -251,9 +288,11 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], summary: str, *parents: Any
+        name: str, run: Callable[[argparse.Namespace], int], summary: str, *parents: Any, to: Any = commands
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=run.__doc__, parents=[shared, *parents])
+        added: argparse.ArgumentParser = to.add_parser(
+            name, help=summary, description=run.__doc__, parents=[shared, *parents]
+        )
         added.set_defaults(command=run)
         return added
 
@@ -279,6 +318,19 @@ def _parser() -> argparse.ArgumentParser:
     one = command("close", close, "store the end of a channel: its readers stop")
     one.add_argument("channel")
     one.add_argument("--reason", default="completed", help="what readers are told; completed if omitted")
+
+    letters = commands.add_parser(
+        "dead-letters", help="events that were spooled and could not be published", description=DEAD_LETTERS
+    ).add_subparsers(metavar="list|resend", required=True)
+    one = command("list", list_dead_letters, "print them", to=letters)
+    one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
+    one = command("resend", resend_dead_letters, "publish them", to=letters)
+    one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
+    one.add_argument(
+        "--uncertain",
+        action="store_true",
+        help="those too of which the log cannot prove whether they were published: they may then be there twice",
+    )
 
     command("check", check, "connect, and say what a bridge with these settings would find")
     return parser

@@ -61,6 +61,19 @@ class Settings(BaseSettings):
 
     # publishing
     publish_timeout_seconds: float = Field(5.0, gt=0, description="Deadline of one publish, retries included.")
+    on_unavailable: Literal["raise", "spool"] = Field(
+        "raise", description="While the broker is away: raise at the deadline, or keep events in this process's memory, in "
+        "order, and publish them when it is back."
+    )  # fmt: skip
+    spool_max_events: int = Field(10_000, ge=1, description="Spooled events of one process; further ones become dead "
+                                  "letters.")  # fmt: skip
+    spool_max_bytes: int = Field(16 * 2**20, ge=4096, description="Memory for spooled events, likewise.")
+    spool_max_seconds: float = Field(300.0, gt=0, description="Events that waited longer become dead letters: a restart or "
+                                     "a failover is over by then, and what is older may mislead.")  # fmt: skip
+    dead_letters_max: int = Field(1000, ge=0, le=100_000, description="Dead letters that are kept, in each process and "
+                                  "under the prefix; beyond it the oldest are thrown away and counted.")  # fmt: skip
+    dead_letter_seconds: float = Field(604_800, gt=0, description="How long Redis keeps dead letters after the last one: a "
+                                       "week, so that somebody sees them.")  # fmt: skip
     block_timeout_seconds: float = Field(5.0, gt=0, description="Policy block: how long a publisher waits for room.")
 
     # readers

@@ -167,7 +167,16 @@ class BackendUnavailable(BackendError):
 
 
 class PublishUncertain(BackendError):
-    """The connection broke after the event was sent, and the log cannot prove whether it was stored."""
+    """The connection broke after the event was sent, and the log cannot prove whether it was stored.
+
+    Attributes:
+        unknown_since: `time.monotonic` of the first attempt whose fate is unknown; None where another attempt could prove
+            no more than this one did.
+    """
+
+    def __init__(self, message: str, *, unknown_since: float | None = None) -> None:
+        super().__init__(message)
+        self.unknown_since = unknown_since
 
 
 class PublishBlocked(BackendError):

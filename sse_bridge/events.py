@@ -1,12 +1,4 @@
-"""Events, positions, and the stored record: the words that every other module speaks.
-
-A record keeps its header apart from its data, so that nobody parses data to route, filter or replay it::
-
-    1 <offset> <prev> <check> <ms> <visibility><kind> <type>\\n<data>
-
-``1`` is the version of a stored entry; ``~`` marks an ephemeral one, whose offset and prev are those of the head it
-follows. ``prev`` is the check of the entry before it (``0`` for the first of an epoch), ``ms`` the broker's clock in
-milliseconds, ``visibility`` one letter (u, m, l, i), ``kind`` J for JSON or T for raw text. Data is the rest.
+"""Events, positions and entries: the words that every other module speaks. How entries look as bytes: records.
 
 Tokens (epochs, checks) are 8 characters of ``[A-Za-z0-9]``; they name things and prove continuity, they are no secrets.
 Internally they stay bytes, as they came; `Position` shows them as text. Nothing here waits or reads a clock.
@@ -26,11 +18,10 @@ from typing import Any, Final
 
 import pydantic_core
 
-from .errors import EventTooLarge, ForeignRecord, InvalidChannel, InvalidData, InvalidEventType
+from .errors import EventTooLarge, InvalidChannel, InvalidData, InvalidEventType
 
 NAME_RULE: Final = "[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}"
 _NAME = re.compile(NAME_RULE)
-_TOKEN = re.compile(rb"[A-Za-z0-9]{1,16}")
 
 END_TYPE: Final = "stream.end"
 DEFAULT_TYPE: Final = "message"  # the DOM's name of an event without an event: line (HTML standard 9.2.6)
@@ -234,116 +225,6 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"<Entry {self.epoch.decode()}:{self.offset} {self.type} {len(self.data)} bytes>"
-
-
-def record_head(visibility: Visibility, kind: str, type: str) -> bytes:
-    """The part of a record's header that the publisher knows: ``uJ order.paid``."""
-    return f"{visibility.code}{kind} {type}".encode("ascii")
-
-
-def encode_record(
-    offset: int, prev: bytes, check: bytes, time_ms: int, head: bytes, data: bytes, stored: bool
-) -> bytes:
-    """The bytes of one record; the append script makes the same ones on the broker."""
-    return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
-
-
-# One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
-# digits no datetime can be made.
-_HEAD: Final = (
-    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli])([JT]) ([!-~]{1,200})\n"
-)
-_RECORD: Final = re.compile(_HEAD)
-_ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,16}) [0-9]{1,16}\n" + _HEAD)
-
-
-@lru_cache(maxsize=4096)
-def _known_type(name: bytes) -> str:
-    text = name.decode("ascii")
-    if not _NAME.fullmatch(text):
-        raise ValueError("the type breaks the rule")
-    return text
-
-
-@lru_cache(maxsize=4096)
-def _known_epoch(epoch: bytes) -> bytes:
-    """One object for all entries of an epoch."""
-    if not _TOKEN.fullmatch(epoch):
-        raise ValueError("the epoch is malformed")
-    return epoch
-
-
-_LETTERS: Final = {letter.encode(): letter for letter in (*VISIBILITY_OF_CODE, "J", "T")}
-
-
-def decode_record(epoch: bytes, record: bytes) -> Entry:
-    """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write."""
-    head = _RECORD.match(record)
-    try:
-        if head is None:
-            raise ValueError("unknown version or header")
-        return _entry(_known_epoch(epoch), record[head.end() :], *head.groups())
-    except ValueError as error:
-        raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
-
-
-def _entry(
-    epoch: bytes,
-    data: bytes,
-    version: bytes,
-    offset: bytes,
-    prev: bytes,
-    check: bytes,
-    time_ms: bytes,
-    visibility: bytes,
-    kind: bytes,
-    type: bytes,
-) -> Entry:
-    return Entry(
-        epoch, int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind], _known_type(type), data,
-        version == b"1",
-    )  # fmt: skip
-
-
-class Announcement:
-    """What a live message says of a channel: the epoch and the entries, or only how far the log has come.
-
-    Attributes:
-        epoch: the epoch of the log after the append.
-        top: the highest offset after the append.
-        entries: the new entries in order; empty when they were too large to travel (read the log then).
-    """
-
-    __slots__ = ("entries", "epoch", "top")
-
-    def __init__(self, epoch: bytes, top: int, entries: list[Entry]) -> None:
-        self.epoch = epoch
-        self.top = top
-        self.entries = entries
-
-
-def decode_announcement(payload: bytes) -> Announcement:
-    """Reads ``<epoch> <top> <length> <length> …\\n<record><record>…``; raises `ForeignRecord`."""
-    try:
-        alone = _ANNOUNCED_ALONE.match(payload)
-        if alone is not None:  # the common case, one event
-            epoch, top, *fields = alone.groups()
-            entry = _entry(_known_epoch(epoch), payload[alone.end() :], *fields)
-            return Announcement(entry.epoch, int(top), [entry])
-        head, newline, rest = payload.partition(b"\n")
-        epoch, top, *lengths = head.split(b" ")
-        if not (newline and top.isdigit() and len(top) <= 16):
-            raise ValueError("the head is malformed")
-        epoch = _known_epoch(epoch)
-        entries = []
-        start = 0
-        for length in lengths:
-            end = start + int(length)
-            entries.append(decode_record(epoch, rest[start:end]))
-            start = end
-        return Announcement(epoch, int(top), entries)
-    except ValueError as error:
-        raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}: {error}") from None
 
 
 class Event:

@@ -23,8 +23,8 @@ from .events import (
     encode_data,
     new_token,
     new_tokens,
-    record_head,
 )
+from .records import record_head
 
 Item = Event | tuple[Any, ...]
 Result = Position | None | SSEBridgeError
@@ -66,8 +66,8 @@ def closing(channel: str, reason: str) -> Append:
 
 
 def position_of(batch: Append, appended: Appended) -> Position | None:
-    """Where the (last) entry stands; None for an ephemeral one."""
-    if batch.ephemeral:
+    """Where the (last) entry stands; None for an ephemeral one, and for one that is spooled."""
+    if batch.ephemeral or appended.spooled:
         return None
     key = channel_key(batch.channel).decode()
     return Position(key, appended.epoch.decode(), appended.last, appended.check.decode(), batch.close)
@@ -137,7 +137,7 @@ class Many:
 
     def _stored(self, bundle: Bundle, appended: Appended) -> None:
         batch = bundle.batch
-        if batch.ephemeral:
+        if batch.ephemeral or appended.spooled:
             return
         key, epoch = channel_key(batch.channel).decode(), appended.epoch.decode()
         first = appended.last - len(batch.entries) + 1

@@ -27,15 +27,15 @@ from tests.support.source_tree import (
 # The floor of each room of sse_bridge; what is not listed is on the ground floor, where it may import its like only.
 # A room may import its own floor and those below.
 FLOORS = [
-    {"errors", "events", "config", "filters", "forks"},
+    {"errors", "events", "records", "config", "filters", "forks"},
     {"follow", "wire"},
     {"hub", "backends", "streams", "metrics"},
-    {"bridge", "history", "publication", "subscription", "tokens"},
+    {"bridge", "dead_letters", "history", "publication", "subscription", "tokens"},
     {"", "__main__", "cli", "default", "testing"},  # "" is sse_bridge/__init__.py, which gathers the public names
 ]
 
 # Rooms without I/O: time, sockets and threads come in as arguments or not at all.
-PURE_ROOMS = {"follow", "wire", "events"}
+PURE_ROOMS = {"follow", "wire", "events", "records"}
 IMPURE = {
     "_thread",
     "asgiref",

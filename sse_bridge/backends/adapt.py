@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 from asgiref.sync import sync_to_async
 
 from ..errors import ConfigurationError, SSEBridgeError
-from ..events import Announcement
 from ..follow.page import Page, ReadRequest
+from ..records import Announcement
 from .base import Append, Appended, AsyncBackend, Backend, Sink, SyncBackend, Upstream
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import SSEBridgeError
-from ..events import Announcement
 from ..follow.page import Page, ReadRequest
+from ..records import Announcement
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Append:
         ephemeral: announce only: no offset, not stored.
         close: the last entry is the end; nothing can be appended after it.
         idempotency_key: for a single entry; the first payload under a key wins for 5 minutes.
+        unknown_since: `time.monotonic` of the first attempt whose fate is unknown, if there was one (see
+            `PublishUncertain.unknown_since`): the log is searched before it is appended.
     """
 
     channel: str
@@ -54,6 +56,7 @@ class Append:
     ephemeral: bool = False
     close: bool = False
     idempotency_key: str | None = None
+    unknown_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Appended:
         check: the check of the last entry (of the first publish under the idempotency key).
         recognised: it was there already: a retry, or a known idempotency key.
         announced: whether the live message could be sent; readers find the entry in the log anyway.
+        spooled: it is kept in memory until the broker is back, and stands nowhere yet.
     """
 
     epoch: bytes
@@ -73,6 +77,7 @@ class Appended:
     check: bytes
     recognised: bool = False
     announced: bool = True
+    spooled: bool = False
 
 
 class Sink(Protocol):

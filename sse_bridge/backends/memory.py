@@ -23,9 +23,10 @@ from typing import Final
 
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
-from ..events import GENESIS, Announcement, Entry, new_token
+from ..events import GENESIS, Entry, new_token
 from ..follow.page import Page, ReadRequest
 from ..forks import after_fork
+from ..records import Announcement
 from .base import Append, Appended, Sink
 from .memory_upstream import MemoryUpstream
 

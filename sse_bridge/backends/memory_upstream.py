@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..events import Announcement
+from ..records import Announcement
 from .base import Sink
 
 if TYPE_CHECKING:

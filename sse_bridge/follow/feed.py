@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..events import Announcement
+from ..records import Announcement
 from .page import Page, Point, ReadRequest, judge
 from .window import Window
 
@@ -58,6 +58,7 @@ class Feed:
         self._aside_bytes = 0
         self._aside_full = False
         self._head_read = False
+        self._check_due = False
         self._reads = 0
         self._waiting: dict[Waiter, int] = {}  # and how many reads had begun when it came
 
@@ -71,6 +72,7 @@ class Feed:
         """The subscription is confirmed, for the first time or again."""
         self.confirmed = True
         self.stale = True
+        self._check_due = False
         self._head_read = False  # one under way began before this and may lack what was announced in between
         self._take_aside()  # of before: the read that follows has it, unless a failover threw it away
 
@@ -83,6 +85,11 @@ class Feed:
     def suspect(self) -> None:
         """The log may hold more than the window."""
         self.stale = True
+
+    def check(self) -> None:
+        """The same, and the log is read once even while the link is lost: an ACL may forbid just the subscription."""
+        self.stale = True
+        self._check_due = not self.confirmed and self.window is not None
 
     def announce(self, announcement: Announcement | None) -> None:
         """A live message; None: something that was no announcement of ours."""
@@ -108,8 +115,9 @@ class Feed:
 
     def next_read(self) -> ReadRequest | None:
         """The read that is due now, marked as under way; `resolve` or `fail` must follow."""
-        if self.reading or not self.confirmed:
+        if self.reading or not (self.confirmed or self._check_due):
             return None
+        self._check_due = False
         request: ReadRequest | None = None
         if self.stale:
             self._head_read = True
@@ -131,6 +139,7 @@ class Feed:
         if self._head_read:
             self._head_read = False
             self._absorb(page)
+            self._check_due = self.stale and not self.confirmed
         elif self.window is not None:
             self.window.extend_down(page.entries)
             if page.epoch != self.window.head.epoch or self.window.remembers(page.head) is False:

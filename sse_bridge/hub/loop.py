@@ -17,11 +17,11 @@ from typing import Any, Final
 from ..backends.base import AsyncBackend, Upstream
 from ..config import Settings
 from ..errors import SSEBridgeError
-from ..events import Announcement
 from ..follow.feed import Feed
 from ..follow.follower import Batch, Follower
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
+from ..records import Announcement
 from .alarms import Alarms
 from .cohort import Cohort, Target
 from .holds import Holds

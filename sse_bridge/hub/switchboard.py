@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from ..config import Settings
-from ..events import Announcement
 from ..follow.cursor import Cursor
 from ..follow.feed import Feed
 from ..follow.follower import Batch, BatchCache, Follower
 from ..follow.page import Page, ReadRequest
 from ..follow.policies import Pace
 from ..follow.wish import Wish
+from ..records import Announcement
 
 logger = logging.getLogger("sse_bridge.hub")
 
@@ -145,6 +145,7 @@ class Switchboard:
         if feed is not None:
             feed.confirm()
             self._reads_wanted.add(channel)
+            self._backoff = self._reads_from = 0.0  # the broker answers again
 
     def lost(self, channels: Sequence[str] | None) -> bool:
         """The link is gone for these channels; False if that was known already."""
@@ -230,10 +231,15 @@ class Switchboard:
                 self.checked_seconds = max(self._settings.check_seconds, now - self._check_round_began)
             self._check_round_began = now
             self._check_due = now + self._settings.check_seconds
-            self._check_queue = [channel for channel in self._readers if self.feeds[channel].live]
+            self._check_queue = [channel for channel in self._readers if self._to_check(self.feeds[channel])]
         for channel in self._check_queue[:CHECKS_PER_TICK]:
             feed = self.feeds.get(channel)
-            if feed is not None and feed.live:
-                feed.suspect()
+            if feed is not None and self._to_check(feed):
+                feed.check()
                 self._reads_wanted.add(channel)
         del self._check_queue[:CHECKS_PER_TICK]
+
+    @staticmethod
+    def _to_check(feed: Feed) -> bool:
+        """What is stale is read anyway once it is confirmed; before that, only a check reads it."""
+        return feed.live or not feed.confirmed

@@ -22,11 +22,11 @@ from typing import Final
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
-from ..events import Announcement
 from ..follow.feed import Feed
 from ..follow.follower import Batch, Follower
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
+from ..records import Announcement
 from .alarms import Alarms
 from .holds import Holds
 from .switchboard import Switchboard, log_lag

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sse_bridge.backends.base import Append, Appended, NewEntry, Upstream
-from sse_bridge.events import Announcement, Entry, Visibility, new_token, record_head
+from sse_bridge.events import Entry, Visibility, new_token
 from sse_bridge.follow.page import Page, ReadRequest
+from sse_bridge.records import Announcement, record_head
 
 COLOURS = ("threads", "asyncio")
 

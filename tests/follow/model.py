@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sse_bridge.config import Settings
-from sse_bridge.events import GENESIS, Announcement, Entry, Position, channel_key, new_token
+from sse_bridge.events import GENESIS, Entry, Position, channel_key, new_token
 from sse_bridge.filters import Filter
 from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.follower import END, ENTRY, GAP, Delivery
 from sse_bridge.follow.page import Page, Point, ReadRequest
 from sse_bridge.follow.wish import make_wish
 from sse_bridge.hub.switchboard import Switchboard
+from sse_bridge.records import Announcement
 
 SETTINGS = Settings(replay_size=40, window_bytes=4096, linger_seconds=1000, max_channels=80)
 T0 = 1000.0

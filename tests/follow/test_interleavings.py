@@ -6,11 +6,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 
-from sse_bridge.events import END_TYPE, Announcement
+from sse_bridge.events import END_TYPE
 from sse_bridge.filters import PUBLIC, ByType, Filter
 from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.page import Page
 from sse_bridge.hub.switchboard import Switchboard
+from sse_bridge.records import Announcement
 
 from .model import SETTINGS, T0, Broker, CheckingReader, announce, confirmed_feeds, id_of, settle
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sse_bridge.events import Announcement, Entry
+from sse_bridge.events import Entry
 from sse_bridge.follow.page import Page
+from sse_bridge.records import Announcement
 from tests.follow.model import SETTINGS, T0
 from tests.follow.test_restarts import NAME, Scene
 

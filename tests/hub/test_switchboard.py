@@ -114,6 +114,38 @@ def test_a_check_finds_what_was_lost_in_silence(board: Switchboard, broker: Brok
     assert len(board.reads(1010)) == 1
 
 
+def test_a_check_reads_the_log_of_a_channel_whose_link_is_lost(board: Switchboard, broker: Broker) -> None:
+    """An ACL may forbid the subscription and not the reading; and the list is the truth."""
+    reader = CheckingReader(broker, board, ["a"])
+    confirm(board)
+    settle(broker, board, [reader])
+    board.lost(None)
+    for number in range(1, 3):
+        broker.log("a").append()
+        settle(broker, board, [reader])
+        assert len(reader.seen["a"]) == number - 1
+        board.check_some(1000 + 10 * number)
+        settle(broker, board, [reader])
+        assert len(reader.seen["a"]) == number
+    board.check_some(1030)
+    ((feed, _),) = board.reads(1030)
+    board.failed([feed], 1030)
+    assert board.reads(1035) == []  # once per check: the broker may be away
+    broker.log("a").append()
+    board.confirmed("a")
+    assert len(board.reads(1030)) == 1  # it answers again, so nobody waits for the pause after a failure
+    feed.fail()
+    board.confirmed("a")
+    settle(broker, board, [reader])
+    reader.check_settled()
+
+
+def test_a_check_reads_nothing_for_a_channel_that_was_never_subscribed(board: Switchboard, broker: Broker) -> None:
+    CheckingReader(broker, board, ["a"])
+    board.check_some(1000)
+    assert board.reads(1000) == []
+
+
 def test_checks_are_bounded_per_tick_and_their_period_is_reported(board: Switchboard, broker: Broker) -> None:
     settings = Settings(max_channels=80)
     count = CHECKS_PER_TICK + 10

@@ -57,6 +57,7 @@ class Proxy:
         self._drop_after: bytes | None = None
         self._behind = b""
         self._behind_times = 0
+        self._refuse_then = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -128,8 +129,13 @@ class Proxy:
         """End `hold()`: what was kept back is delivered."""
         self._call(self._set_flowing(True))
 
-    def drop_reply(self, after: bytes = b"") -> None:
-        """Lose one reply: the server gets the next request that contains `after`, the client is cut instead of answered."""
+    def drop_reply(self, after: bytes = b"", *, refuse: bool = False) -> None:
+        """Lose one reply: the server gets the next request that contains `after`, the client is cut instead of answered.
+
+        Args:
+            refuse: refuse new connections from that moment on, until `accept()`, so that a retry has to wait.
+        """
+        self._refuse_then = refuse
         self._drop_after = after
 
     @property
@@ -223,6 +229,9 @@ class Proxy:
     async def _pump_replies(self, link: _Link, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         while data := await self._chunk(reader):
             if link.drop_reply:
+                if self._refuse_then and self._listener is not None:
+                    self._listener.close()
+                    self._listener = None
                 self._drop_after = None
                 return  # _accept closes both ends
             if self._behind_times:

@@ -86,6 +86,13 @@ def test_loses_the_reply_but_not_the_request(proxy, redis_server) -> None:
         assert network.reply_dropped
         assert client.get("count") == b"1"
 
+        network.drop_reply(after=b"INCR", refuse=True)
+        for command in ("INCR", "GET"):
+            with pytest.raises(redis.exceptions.ConnectionError):
+                client.execute_command(command, "count")
+        network.accept()
+        assert client.get("count") == b"2"
+
 
 @needs_redis7
 def test_delay_is_added_to_both_directions(proxy, redis_server) -> None:

@@ -44,7 +44,8 @@ class _Waiting:
     @property
     def plain(self) -> bool:
         batch = self.batch
-        return not (batch.ephemeral or batch.close or batch.idempotency_key is not None)
+        special = batch.ephemeral or batch.close or batch.idempotency_key is not None
+        return not special and batch.unknown_since is None
 
 
 class _Lane:
@@ -117,8 +118,11 @@ class Publisher:
 
     async def _fly(self, flight: Sequence[tuple[AppendCall, list[_Waiting]]]) -> None:
         why = "cancelled"
+        # Who waited in the queue gets the rest of the deadline, but at least one attempt.
+        oldest = min([together[0].since for _, together in flight])
+        timeout = max(self._timeout / 3, oldest + self._timeout - time.monotonic())
         try:
-            await self._client.run([call for call, _ in flight], self._timeout)
+            await self._client.run([call for call, _ in flight], timeout)
         except Exception as error:  # a bug must not keep others waiting for ever
             log.exception("publishing failed")
             why = repr(error)

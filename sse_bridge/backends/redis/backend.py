@@ -24,6 +24,7 @@ from .aio_publisher import Publisher
 from .calls import AppendCall, ReadCall, StartCall
 from .connecting import LINK_ERRORS
 from .keys import PROBE, Keys
+from .letter_box import RedisLetterBox
 from .link import Link
 from .scripts import Codec
 
@@ -107,6 +108,10 @@ class RedisBackend:
         if self._sharded:
             return threads_cluster.ClusterUpstream(self._client, lambda: self._new_link(sink))
         return threads_upstream.SingleUpstream(self._client, self._new_link(sink))
+
+    @property
+    def letter_box(self) -> RedisLetterBox:
+        return RedisLetterBox(self._client, self._codec, self._settings)
 
     def close(self) -> None:
         """Closes the idle connections of this process's threads; a later use opens new ones."""

@@ -20,7 +20,7 @@ from ..base import Append, Appended
 from .connecting import hopeless
 from .resp import ReplyError, pack
 from .routes import Routes, redirection
-from .scripts import READ, RETRYABLE, START, Codec, Script, error_code, refusal
+from .scripts import LETTERS, READ, RETRYABLE, START, Codec, Script, error_code, refusal
 from .urls import Address
 
 T = TypeVar("T")
@@ -123,7 +123,8 @@ class Call(Generic[T]):
             self.fail(
                 PublishUncertain(
                     f"channel {self.channel!r}: the connection broke after the event was sent, and no answer came before "
-                    f"the deadline, so it may or may not be stored: {self._last_trouble}"
+                    f"the deadline, so it may or may not be stored: {self._last_trouble}",
+                    unknown_since=self._unknown_since,
                 )
             )
 
@@ -148,6 +149,7 @@ class AppendCall(Call[Appended]):
     def __init__(self, codec: Codec, batch: Append) -> None:
         super().__init__(codec, batch.channel)
         self.batch = batch
+        self._unknown_since = batch.unknown_since
         # There is no log in which a retry could find an ephemeral event: sent again it might be seen twice.
         self.repeatable = not batch.ephemeral
 
@@ -206,6 +208,32 @@ class StartCall(Call[list[bytes]]):
     @override
     def expire(self) -> None:
         self._unknown_since = None
+        super().expire()
+
+
+class LettersCall(Call[list[bytes]]):
+    """One step of the dead letters' box; `words` are the arguments of letters.lua."""
+
+    def __init__(self, codec: Codec, *words: bytes) -> None:
+        super().__init__(codec, codec.keys.dead.decode())  # no braces: the slot is that of the whole key
+        self._words = words
+
+    @property
+    @override
+    def script(self) -> Script:
+        return LETTERS
+
+    @override
+    def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
+        return (b"1", self.codec.keys.dead, *self._words)
+
+    @override
+    def parse(self, reply: Any) -> list[bytes]:
+        return [bytes(value) for value in reply]
+
+    @override
+    def expire(self) -> None:
+        self._unknown_since = None  # a letter that comes twice is one letter
         super().expire()
 
 

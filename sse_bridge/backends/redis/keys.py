@@ -3,6 +3,7 @@
 ::
 
     {prefix}:retention                      hash   record version, replay_size, replay_seconds; one per prefix
+    {prefix}:dead                           list   dead letters (letters.py), oldest first; one per prefix
     {prefix}:{<channel>}:m                  string the channel's meta, packed (append.lua says how)
     {prefix}:{<channel>}:l                  list   its records, oldest first
     {prefix}:{<channel>}:k:<hash>           string the first position under an idempotency key
@@ -29,6 +30,7 @@ class Keys:
         self._key_start = f"{prefix}:{{".encode()
         self._announce_start = f"{prefix}:{database}:{{".encode()
         self.retention = f"{prefix}:retention".encode()
+        self.dead = f"{prefix}:dead".encode()
         self.of = lru_cache(maxsize=65536)(self._of)
 
     def _of(self, channel: str) -> tuple[bytes, bytes, bytes]:

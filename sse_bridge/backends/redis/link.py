@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ...errors import ForeignRecord
-from ...events import decode_announcement
+from ...records import decode_announcement
 from ..base import Sink
 from .keys import Keys
 from .resp import Reader, ReplyError, new_reader, pack

@@ -12,8 +12,9 @@ import re
 from typing import Any, Final
 
 from ...errors import BackendError, ChannelClosed, ForeignRecord, PublishUncertain
-from ...events import Entry, decode_record, new_token
+from ...events import Entry, new_token
 from ...follow.page import Page, ReadRequest
+from ...records import decode_record
 from ..base import Append, Appended
 from .keys import Keys
 
@@ -50,6 +51,7 @@ class Script:
 
 READ: Final = Script("read")
 START: Final = Script("start")
+LETTERS: Final = Script("letters")
 
 
 class Codec:

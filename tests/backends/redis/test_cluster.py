@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.backends.redis.routes import slot_of
+from sse_bridge.config import Settings
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.follow.page import ReadRequest
 from tests.backends.sides import Recorder, Side, datas, offsets
@@ -88,6 +90,16 @@ async def test_the_backend_knows_other_databases_do_not_exist() -> None:
 
     with pytest.raises(ConfigurationError, match="database 0"):
         parse("redis+cluster://a:1/2")
+
+
+def test_dead_letters_have_a_slot_too(url: str, prefix: str) -> None:
+    backend = RedisBackend(Settings(url=url, prefix=prefix))
+    box = backend.letter_box
+    box.put([b"one", b"two"])
+    assert box.look(10) == [b"one", b"two"]
+    box.remove([b"one"])
+    assert box.look(10) == [b"two"]
+    backend.close()
 
 
 async def test_a_slot_moves_under_readers_and_publishers(

@@ -119,6 +119,22 @@ async def test_an_answer_that_never_comes_is_uncertain(make_side: Callable[..., 
     network.flow()
 
 
+async def test_who_waited_in_the_queue_does_not_wait_the_deadline_twice(network: Proxy, prefix: str) -> None:
+    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=1.5)), "asyncio")
+    await side.publish("a", b"0")
+    network.hold()
+    first = asyncio.ensure_future(side.publish("a", b"1"))
+    await astays(lambda: not first.done(), 0.2)
+    began = time.monotonic()
+    with pytest.raises((BackendUnavailable, PublishUncertain)):
+        await side.publish("a", b"2")
+    assert time.monotonic() - began < 2.5  # the rest of the first one's 1.5 s, then a third of it; not all of it again
+    with pytest.raises(PublishUncertain):
+        await first
+    network.flow()
+    await side.close()
+
+
 async def test_an_ephemeral_event_is_not_sent_twice(far_side: Side, network: Proxy) -> None:
     sink = Recorder()
     far_side.upstream(sink).subscribe(["a"])
@@ -136,6 +152,21 @@ async def test_nothing_listens_there(make_side: Callable[..., Side]) -> None:
     side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=1)
     with pytest.raises(BackendUnavailable, match="retention"):
         await side.publish("a", b"1")
+
+
+async def test_a_first_use_that_is_cut_off_is_tried_again(far_side: Side, network: Proxy) -> None:
+    network.drop_reply(after=b"SUBSCRIBE")  # of the message to ourselves
+    assert (await far_side.publish("a", b"1")).last == 1
+    assert network.reply_dropped
+
+
+async def test_all_keep_the_deadline_of_a_first_use(make_side: Callable[..., Side]) -> None:
+    """One of them looks at the settings while the others wait; they must not do so one after the other."""
+    side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=0.5)
+    began = time.monotonic()
+    outcomes = await asyncio.gather(*[side.publish("a", b"1") for _ in range(12)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 12
+    assert time.monotonic() - began < 4  # 6 s, one after the other
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong@", "other:secret@"])

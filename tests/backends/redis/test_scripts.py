@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from sse_bridge.errors import BackendError, ChannelClosed, PublishUncertain
-from sse_bridge.events import decode_announcement, decode_record, encode_record
 from sse_bridge.follow.page import EXPIRED, TRIMMED, Point, judge
+from sse_bridge.records import decode_announcement, decode_record, encode_record
 from tests.backends.sides import Recorder, Side, batch, datas, offsets
 from tests.support.wait import await_for
 

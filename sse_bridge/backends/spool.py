@@ -1,0 +1,283 @@
+"""What is published while the broker is away: kept in memory, in order per channel, bounded; no I/O, no lock, no clock.
+
+- While something of a channel waits, what is published to it later goes behind it, whether the broker is back or not.
+- An event whose fate is unknown keeps its nonce and the age of its first attempt: each further attempt looks it up first.
+- One server that is away is away for all channels: nobody else waits for a deadline to find that out. It is asked with a
+  read before anything is sent to it, so that no event gets an unknown fate by being the probe.
+- What the broker will never take, what waits too long and what finds no room becomes a dead letter. What it does not take
+  now (out of memory, say) waits on.
+
+A spool is memory: it ends with its process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
+
+from ..config import Settings
+from ..errors import BackendError, BackendUnavailable, ForeignRecord, PublishUncertain, SSEBridgeError
+from .base import Append, Appended
+from .letters import DeadLetter, Reason
+
+PARCELS: Final = 16  # channels per round trip
+MERGED_ENTRIES: Final = 128  # as the asyncio publisher merges them, and
+MERGED_BYTES: Final = 16_384  # below this an announcement carries its entries
+LETTERS_AT_ONCE: Final = 100
+REST_SECONDS: Final = 0.5  # after a refusal that may pass
+EXPIRE_SECONDS: Final = 1.0  # how often all channels are looked through for what is too old
+
+
+class Letter:
+    """One append that waits."""
+
+    __slots__ = ("batch", "error", "since", "size")
+
+    def __init__(self, batch: Append, size: int, since: float, error: str) -> None:
+        self.batch = batch
+        self.size = size
+        self.since = since
+        self.error = error
+
+    @property
+    def plain(self) -> bool:
+        """It may travel with its neighbours as one append."""
+        batch = self.batch
+        return not (batch.close or batch.idempotency_key is not None or batch.unknown_since is not None)
+
+
+class _Queue:
+    __slots__ = ("letters", "rest_until")
+
+    def __init__(self) -> None:
+        self.letters: deque[Letter] = deque()
+        self.rest_until = 0.0
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """The first letters of a channel, as one append."""
+
+    letters: tuple[Letter, ...]
+
+    @property
+    def batch(self) -> Append:
+        first = self.letters[0].batch
+        if len(self.letters) == 1:
+            return first
+        return replace(first, entries=tuple([entry for letter in self.letters for entry in letter.batch.entries]))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the flusher shall do now: one of these, else wait.
+
+    Attributes:
+        probe: ask the broker for the head of this channel, and tell `probed`.
+        parcels: append these, and tell `settle` of each.
+        letters: put these dead letters into the broker, and tell `stored`.
+        wait: seconds until something is due.
+    """
+
+    probe: str | None = None
+    parcels: tuple[Parcel, ...] = ()
+    letters: tuple[DeadLetter, ...] = ()
+    wait: float = 0.0
+
+
+class Spool:
+    """See the module. All times are seconds of a monotonic clock, but for `at_ms` of dead letters.
+
+    Args:
+        settings: the bounds.
+        one_server: False for a cluster, where one server may be away and the others not.
+        box: the broker keeps dead letters.
+
+    Attributes:
+        queued: events that wait now, and
+        bytes: how much memory they take, roughly.
+        flushed: events that were spooled and then published.
+        dead: events that became dead letters.
+        dropped: ephemeral events that found the broker away; they are live or nothing.
+        forgotten: dead letters that were thrown away because there were too many.
+        away: the broker, if it is one server, did not answer the last time it was asked.
+        letters: the dead letters that are in this process only, the oldest first.
+    """
+
+    def __init__(self, settings: Settings, *, one_server: bool = True, box: bool = False) -> None:
+        self.queued = 0
+        self.bytes = 0
+        self.flushed = 0
+        self.dead = 0
+        self.dropped = 0
+        self.forgotten = 0
+        self.away = False
+        self.letters: deque[DeadLetter] = deque()
+        self._settings = settings
+        self._one_server = one_server
+        self._box = box
+        self._queues: dict[str, _Queue] = {}
+        self._store_from = 0.0
+        self._expire_from = 0.0
+
+    def holds(self, channel: str) -> bool:
+        """Whether something of this channel waits."""
+        return channel in self._queues
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, and nothing is to be stored."""
+        return not self._queues and not (self._box and self.letters)
+
+    def takes(self, batch: Append) -> bool:
+        """Whether an append must not be tried now, but be handed to `keep`."""
+        return bool(self._queues) and (batch.channel in self._queues or (self.away and self._one_server))
+
+    def keep(self, batch: Append, now: float, at_ms: int, error: SSEBridgeError | None = None) -> bool:
+        """Takes an append that `takes` asked for, or that failed with `error`; False if a spool cannot help: raise it."""
+        if isinstance(error, PublishUncertain) and not batch.ephemeral:
+            if error.unknown_since is None:
+                return False  # the log cannot prove what happened, and will not be able to later
+            batch = replace(batch, unknown_since=error.unknown_since)
+        if batch.ephemeral:
+            self.dropped += len(batch.entries)
+            return True
+        size = sum([len(entry.data) + len(entry.head) + 300 for entry in batch.entries])
+        letter = Letter(batch, size, now, str(error or ""))
+        settings = self._settings
+        full = (
+            self.queued + len(batch.entries) > settings.spool_max_events or self.bytes + size > settings.spool_max_bytes
+        )
+        if full:
+            self._bury(letter, "full", now, at_ms)
+        else:
+            queue = self._queues.get(batch.channel)
+            if queue is None:
+                queue = self._queues[batch.channel] = _Queue()
+            queue.letters.append(letter)
+            self.queued += len(batch.entries)
+            self.bytes += size
+        if error is not None:
+            self.away = True
+        return True
+
+    def step(self, now: float, at_ms: int) -> Step | None:
+        """What to do now; None: nothing is left to do."""
+        self._expire(now, at_ms)
+        # channels that were served stand behind the others, so the first ones are nearly always due
+        due = list(islice((name for name, queue in self._queues.items() if queue.rest_until <= now), PARCELS))
+        if due:
+            if self.away and self._one_server:
+                return Step(probe=due[0])
+            return Step(parcels=tuple([self._parcel(channel) for channel in due]))
+        if self._box and self.letters and self._store_from <= now:
+            return Step(letters=tuple(list(self.letters)[:LETTERS_AT_ONCE]))
+        times = [queue.rest_until for queue in self._queues.values()]
+        if self._box and self.letters:
+            times.append(self._store_from)
+        return Step(wait=max(0.0, min(times) - now)) if times else None
+
+    def probed(self, channel: str, error: SSEBridgeError | None, now: float) -> None:
+        """The broker answered a probe, or did not; a refusal is an answer too."""
+        self.away = isinstance(error, BackendUnavailable)
+        queue = self._queues.get(channel)
+        if self.away and queue is not None:
+            for each in self._queues.values():
+                each.rest_until = now + REST_SECONDS
+
+    def settle(self, parcel: Parcel, outcome: Appended | SSEBridgeError, now: float, at_ms: int) -> None:
+        """What became of a parcel."""
+        channel = parcel.letters[0].batch.channel
+        queue = self._queues[channel]
+        if isinstance(outcome, Appended):
+            self._pop(channel, len(parcel.letters))
+            self.flushed += sum([len(letter.batch.entries) for letter in parcel.letters])
+            self.away = False
+            return
+        since = outcome.unknown_since if isinstance(outcome, PublishUncertain) else None
+        passing = isinstance(outcome, BackendError) and not isinstance(outcome, (PublishUncertain, ForeignRecord))
+        if since is None and not passing:
+            reason: Reason = "uncertain" if isinstance(outcome, PublishUncertain) else "refused"
+            for letter in parcel.letters:
+                letter.error = str(outcome)
+                self._bury(letter, reason, now, at_ms)
+            self._pop(channel, len(parcel.letters))
+            return
+        self.away = since is not None or isinstance(outcome, BackendUnavailable)
+        queue.rest_until = now + REST_SECONDS
+        for letter in parcel.letters:
+            letter.error = str(outcome)
+            if since is not None:
+                letter.batch = replace(letter.batch, unknown_since=since)
+
+    def stored(self, letters: Sequence[DeadLetter], error: SSEBridgeError | None, now: float) -> None:
+        """Dead letters were put into the broker, or could not be."""
+        if error is not None:
+            self._store_from = now + REST_SECONDS
+            return
+        gone = {letter.name for letter in letters}
+        self.letters = deque([letter for letter in self.letters if letter.name not in gone])
+
+    def forget(self, letters: Sequence[DeadLetter]) -> None:
+        """These dead letters were sent again."""
+        self.stored(letters, None, 0.0)
+
+    def give_up(self) -> int:
+        """The process or the bridge ends: how many events are lost with it, dead letters included."""
+        lost = self.queued + sum([len(letter.batch.entries) for letter in self.letters])
+        self._queues.clear()
+        self.letters.clear()
+        self.queued = self.bytes = 0
+        return lost
+
+    def _parcel(self, channel: str) -> Parcel:
+        letters: list[Letter] = []
+        entries = size = 0
+        for letter in self._queues[channel].letters:
+            entries += len(letter.batch.entries)
+            size += letter.size
+            if letters and not (letter.plain and entries <= MERGED_ENTRIES and size <= MERGED_BYTES):
+                break
+            letters.append(letter)
+            if not letter.plain:
+                break
+        return Parcel(tuple(letters))
+
+    def _expire(self, now: float, at_ms: int) -> None:
+        if now < self._expire_from:
+            return
+        self._expire_from = now + EXPIRE_SECONDS
+        for channel, queue in list(self._queues.items()):
+            old = 0
+            for letter in queue.letters:
+                if now - letter.since < self._settings.spool_max_seconds:
+                    break
+                self._bury(letter, "expired", now, at_ms)
+                old += 1
+            if old:
+                self._pop(channel, old)
+
+    def _pop(self, channel: str, count: int) -> None:
+        queue = self._queues.pop(channel)
+        for _ in range(count):
+            letter = queue.letters.popleft()
+            self.queued -= len(letter.batch.entries)
+            self.bytes -= letter.size
+        if queue.letters:
+            self._queues[channel] = queue  # behind the other channels: they take turns
+
+    def _bury(self, letter: Letter, reason: Reason, now: float, at_ms: int) -> None:
+        batch = letter.batch
+        unknown_ms = None
+        if batch.unknown_since is not None:
+            unknown_ms = at_ms - round((now - batch.unknown_since) * 1000)
+        elif reason == "uncertain":
+            unknown_ms = at_ms - round(self._settings.publish_timeout_seconds * 1000)
+        buried = replace(batch, unknown_since=None)
+        self.letters.append(DeadLetter(batch.channel, reason, letter.error, at_ms, unknown_ms, buried))
+        self.dead += len(batch.entries)
+        while len(self.letters) > self._settings.dead_letters_max:
+            self.forgotten += len(self.letters.popleft().batch.entries)
