@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--servers", help="comma-separated names instead of the plan's")
     parser.add_argument("--peers", action="store_true", help="the slower peers as well, not only the floor and nchan")
     parser.add_argument("--rounds", type=int, help="instead of the shape's own")
+    parser.add_argument("--peer-rounds", type=int, help="the slower peers take part in the first so many rounds only")
     parser.add_argument("--scale", type=float, default=1.0, help="a smaller form, to try the harness; it is not kept")
     parser.add_argument(
         "--wait", type=float, metavar="LOAD", help="before each shape until the load average is below this"
@@ -122,6 +123,8 @@ def main() -> None:
         results.replace(name, about(rounds))
         for round_ in range(rounds):
             for server_name in servers:
+                if server_name in PEERS and options.peer_rounds is not None and round_ >= options.peer_rounds:
+                    continue
                 server = SERVERS[server_name]
                 lacking = missing(server, PEERS_PYTHON)
                 if lacking:
