@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -20,7 +21,7 @@ from .backends.adapt import both_colours
 from .backends.base import Appended, AsyncBackend, Backend, SyncBackend
 from .backends.urls import make_backend
 from .config import Policy, Settings
-from .errors import AsyncContextError, BridgeClosed, ChannelClosed, PolicyNotSupported
+from .errors import AsyncContextError, BridgeClosed, ChannelClosed, ConfigurationError, PolicyNotSupported
 from .events import Event, Position, Visibility
 from .filters import Filter
 from .follow.page import ReadRequest
@@ -29,6 +30,7 @@ from .history import history_events, history_wish
 from .hub.loop import LoopHub
 from .hub.threads import ThreadHub
 from .publication import Item, Many, Result, closing, position_of, single
+from .revocation import revocation
 from .streams.registry import Registry
 from .streams.signals import drain_at_exit
 from .subscription import AsyncSubscription, Subscription
@@ -67,11 +69,16 @@ class Bridge:
         self.settings = settings
         self.backend: Backend = both_colours(backend) if backend is not None else make_backend(settings)
         self.closed = False
+        if self.settings.max_streams_per_user and not getattr(self.backend, "can_control", False):
+            raise ConfigurationError(
+                f"max_streams_per_user={self.settings.max_streams_per_user} needs a backend that keeps leases "
+                f"(sse_bridge.backends.admission), and {self.backend.name!r} does not; leave the setting at 0"
+            )
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self.streams = Registry()  # a fork does not serve its parent's
+        self.streams = Registry(self.settings.max_streams)  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
@@ -168,6 +175,45 @@ class Bridge:
             page = (await self.backend.aread([ReadRequest(channel, limit=0)]))[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
 
+    # who may hold a stream
+
+    def revoke(self, *, user: str | None = None, channel: str | None = None, seconds: float | None = None) -> None:
+        """Ends the streams of a user, of a channel, or of a user on a channel, in all processes, and refuses new ones.
+
+        A process with a live link to the broker ends them at once; one that has lost it ends the streams of all users
+        after 10 s. Clients that come back are answered 403. Calling it again is harmless, and sets the time anew.
+
+        Args:
+            user: as in `Grant.user`; any text.
+            channel: a channel's name; streams that follow others besides are ended too.
+            seconds: how long it stays in force, above 0; ``max_stream_seconds`` if omitted.
+
+        Raises:
+            InvalidInput: neither user nor channel, or a value that breaks a rule.
+            ConfigurationError: the backend cannot revoke, or Redis evicts keys.
+            BackendUnavailable: the broker did not confirm it; call it again.
+            AsyncContextError: this thread runs an event loop; use `arevoke`.
+        """
+        self._check_sync("revoke")
+        self._control().control(revocation(self.settings, user, channel, seconds))
+
+    async def arevoke(
+        self, *, user: str | None = None, channel: str | None = None, seconds: float | None = None
+    ) -> None:
+        """The async twin of `revoke`."""
+        self._check_open()
+        await self._control().acontrol(revocation(self.settings, user, channel, seconds))
+
+    def unrevoke(self, *, user: str | None = None, channel: str | None = None) -> None:
+        """Takes back a `revoke` with the same arguments; what was ended may connect again."""
+        self._check_sync("unrevoke")
+        self._control().control(revocation(self.settings, user, channel, 0))
+
+    async def aunrevoke(self, *, user: str | None = None, channel: str | None = None) -> None:
+        """The async twin of `unrevoke`."""
+        self._check_open()
+        await self._control().acontrol(revocation(self.settings, user, channel, 0))
+
     # following
 
     def subscribe(
@@ -248,6 +294,7 @@ class Bridge:
         loop_hub = self._loop_hubs.pop(asyncio.get_running_loop(), None)
         if loop_hub is not None:
             loop_hub.close()
+            await loop_hub.guard.flush()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
             await asyncio.to_thread(hub.close)
@@ -301,7 +348,24 @@ class Bridge:
         """A checked request for these channels; see `make_wish` for the options."""
         return self._wish(channels, **options)
 
+    def revoked(self, user: str | None, channels: tuple[str, ...]) -> bool:
+        """Whether a hub of this process, with a live link, knows that such a stream is revoked."""
+        if self._pid != os.getpid():
+            self._begin()
+        now = time.monotonic()
+        with self._lock:
+            hubs = [self._thread_hub, *self._loop_hubs.values()]
+        return any(hub is not None and hub.guard.ward.revoked(user, channels, now) for hub in hubs)
+
     # inside
+
+    def _control(self) -> Any:
+        if not getattr(self.backend, "can_control", False):
+            raise ConfigurationError(
+                f"the backend {self.backend.name!r} cannot revoke: it lacks the optional contract of "
+                "sse_bridge.backends.admission"
+            )
+        return self.backend
 
     def _wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
         wish = make_wish(self.settings, channels, **options)

@@ -30,7 +30,7 @@ FLOORS = [
     {"errors", "events", "config", "filters"},
     {"follow", "wire"},
     {"hub", "backends", "streams", "metrics"},
-    {"bridge", "history", "publication", "subscription"},
+    {"bridge", "history", "publication", "revocation", "subscription"},
     {"", "__main__", "cli", "default", "testing"},  # "" is sse_bridge/__init__.py, which gathers the public names
 ]
 

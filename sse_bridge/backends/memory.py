@@ -18,15 +18,16 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
 from ..events import GENESIS, Announcement, Entry, new_token
 from ..follow.page import Page, ReadRequest
+from .admission import CONTROL, ControlRequest
 from .base import Append, Appended, Sink
-
-PENDING_BYTES: Final = 16 * 2**20  # that one upstream's queue holds, roughly: more than a few windows could keep
+from .memory_control import ControlTable
+from .memory_upstream import MemoryUpstream
 
 _IDEMPOTENCY_SECONDS: Final = 300.0
 
@@ -45,7 +46,7 @@ class _Log:
         self.size = 0
         self.touched = now
         self.keys: OrderedDict[str, tuple[float, int, bytes]] = OrderedDict()
-        self.upstreams: set[_MemoryUpstream] = set()
+        self.upstreams: set[MemoryUpstream] = set()
         self.holds: set[Hold] = set()
 
     def drop_entries(self) -> int:
@@ -90,6 +91,7 @@ class MemoryBackend:
 
     name = "memory"
     can_block = True
+    can_control = True
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class MemoryBackend:
         self._lock = threading.Lock()
         self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
         self._size = 0
+        self._control = ControlTable()
         self._room = threading.Condition(self._lock)
         self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
@@ -165,13 +168,28 @@ class MemoryBackend:
     async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
         return self.read(requests)
 
-    def upstream(self, sink: Sink) -> _MemoryUpstream:
+    def upstream(self, sink: Sink) -> MemoryUpstream:
         self._check_pid()
-        return _MemoryUpstream(self, sink, None)
+        return MemoryUpstream(self, sink, None)
 
-    def aupstream(self, sink: Sink) -> _MemoryUpstream:
+    def aupstream(self, sink: Sink) -> MemoryUpstream:
         self._check_pid()
-        return _MemoryUpstream(self, sink, asyncio.get_running_loop())
+        return MemoryUpstream(self, sink, asyncio.get_running_loop())
+
+    def control(self, request: ControlRequest) -> Any:
+        self._check_pid()
+        with self._lock:
+            reply, messages = self._control.carry_out(request, self._monotonic())
+            upstreams = list(self._log(CONTROL).upstreams) if messages else []
+            for upstream in upstreams:
+                for message in messages:
+                    upstream.put(CONTROL, message, len(message))
+        for upstream in upstreams:
+            upstream.hand_on()
+        return reply
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        return self.control(request)
 
     def close(self) -> None:
         self._begin()
@@ -189,7 +207,7 @@ class MemoryBackend:
 
     # under the lock
 
-    def _append(self, batch: Append) -> tuple[Appended, list[_MemoryUpstream]]:
+    def _append(self, batch: Append) -> tuple[Appended, list[MemoryUpstream]]:
         now = self._monotonic()
         log = self._log(batch.channel, batch.epoch_candidate)
         if batch.idempotency_key is not None:
@@ -314,85 +332,6 @@ class MemoryBackend:
     def _check_pid(self) -> None:
         if self._pid != os.getpid():
             self._begin()
-
-
-class _MemoryUpstream:
-    """A queue of live messages that its sink gets in order, from one thread at a time."""
-
-    def __init__(self, backend: MemoryBackend, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.queue: deque[tuple[str, Announcement | None, int]] = deque()
-        self._channels: set[str] = set()
-        self._bytes_put = 0  # by publishers, under the backend's lock
-        self._bytes_taken = 0  # by whoever hands on
-        self._backend = backend
-        self._sink = sink
-        self._loop = loop
-        self._handing_on = threading.Lock()
-        self._scheduled = False
-        self._closed = False
-
-    def subscribe(self, channels: Sequence[str]) -> None:
-        with self._backend._lock:
-            for channel in channels:
-                self._backend._log(channel).upstreams.add(self)
-                self._channels.add(channel)
-                self.queue.append((channel, None, 0))
-        self.hand_on()
-
-    def unsubscribe(self, channels: Sequence[str]) -> None:
-        with self._backend._lock:
-            for channel in channels:
-                self._channels.discard(channel)
-                if channel in self._backend._logs:
-                    self._backend._logs[channel].upstreams.discard(self)
-
-    def close(self) -> None:
-        self._closed = True
-        with self._backend._lock:
-            for log in self._backend._logs.values():
-                log.upstreams.discard(self)
-
-    def put(self, channel: str, announcement: Announcement, size: int) -> None:
-        """Queues a live message; under the backend's lock."""
-        if self._bytes_put - self._bytes_taken > PENDING_BYTES:
-            self.queue.clear()
-            self._bytes_put = self._bytes_taken
-            self.queue.extend((name, None, 0) for name in self._channels)
-        self._bytes_put += size
-        self.queue.append((channel, announcement, size))
-
-    def hand_on(self) -> None:
-        """Lets the sink have what is queued; any number of threads may call it."""
-        if self._loop is None:
-            self._drain()
-        elif self._loop.is_closed():  # perhaps before it came to what was scheduled
-            self.close()
-        elif not self._scheduled:
-            self._scheduled = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed: nobody is left to tell
-                self.close()
-
-    def _drain(self) -> None:
-        self._scheduled = False
-        while self.queue and self._handing_on.acquire(blocking=False):  # whoever holds it takes our items too
-            try:
-                while not self._closed:
-                    try:
-                        channel, announcement, size = self.queue.popleft()
-                    except IndexError:
-                        break
-                    self._bytes_taken += size
-                    if announcement is None:
-                        self._sink.confirmed(channel)
-                    else:
-                        self._sink.announced(channel, announcement)
-                self._sink.flush()
-            finally:
-                self._handing_on.release()
-            if self._closed:
-                return
 
 
 def _release(room: asyncio.Future[None]) -> None:

@@ -67,9 +67,11 @@ async def send_stream(response: StreamResponse, receive: Receive, send: Send, *,
             await send_refusal(refusal(refused), send)
             return
         try:
-            await stream.serve()
+            instead = await stream.serve()
         finally:
             await own.close()
+        if instead is not None:
+            await send_refusal(refusal(instead), send)
         return
     body = response.bodies.async_body()
     writer = asyncio.ensure_future(_write(body, start, send))

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from ..config import Policy
+from ..errors import NotAuthorized
 from ..filters import Filter, for_browsers
 from ..wire import CHANNEL_FORMATS, Format, negotiate
 from .channels import AsyncChannelBody, ChannelScript, SyncChannelBody
 from .compression import Coding, coding_for
 from .encoded import AsyncEncodedBody, SyncEncodedBody
 from .host import Host
+from .refusals import REVOKED, too_many_streams
 from .request import StreamRequest
 
 
@@ -110,6 +112,19 @@ def stream_headers(format: Format) -> tuple[tuple[str, str], ...]:
     return (("Content-Type", format.content_type), *_STREAM_HEADERS)
 
 
+def check_admission(bridge: Host, grant: Grant | None, channels: tuple[str, ...] = ()) -> None:
+    """What can be said without a round trip; the rest is said when the stream opens.
+
+    Raises:
+        NotAuthorized: it is revoked.
+        TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
+    """
+    if bridge.revoked(None if grant is None else grant.user, channels):
+        raise NotAuthorized(REVOKED)
+    if bridge.streams.full and bridge.settings.over_limit == "reject":
+        raise too_many_streams()
+
+
 def stream_channels(
     bridge: Host,
     channels: str | Iterable[str],
@@ -138,6 +153,8 @@ def stream_channels(
     Raises:
         InvalidInput: a channel name, too many channels, or a number in the query that is none.
         NotAcceptable: the client accepts no format of a channel stream.
+        NotAuthorized: the grant was revoked.
+        TooManyStreams: see `check_admission`.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
     """
     negotiated = []
@@ -150,6 +167,9 @@ def stream_channels(
         first = {"start": start, "last": last}
     options: dict[str, Any] = {"policy": policy, "queue_size": queue_size, "filter": for_browsers(wanted), **first}
     wish = bridge.wish(channels, after=request.last_event_id, **options)
+    check_admission(bridge, grant, wish.channels)
+    if request.replaced:  # an EventSource that comes back would throw out the one that took its place, and so for ever
+        return StreamResponse(204, _STREAM_HEADERS)
     if not wish.invalid and all(position is not None and position.ended for position in wish.positions):
         return StreamResponse(204, _STREAM_HEADERS)
     expires_at = None
@@ -163,5 +183,5 @@ def stream_channels(
         negotiated.append("Accept-Encoding")
     if negotiated:
         headers.append(("Vary", ", ".join(negotiated)))
-    script = ChannelScript(bridge, wish, format, expires_at)
+    script = ChannelScript(bridge, wish, format, expires_at, None if grant is None else grant.user)
     return StreamResponse(200, tuple(headers), ChannelBodies(script, coding))

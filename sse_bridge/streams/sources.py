@@ -32,6 +32,7 @@ from ..wire import SOURCE_FORMATS, Format, negotiate
 from .crossing import Apart, Direct, OnLoop, PrivateLoop
 from .host import Host
 from .items import END_ID, OPEN_ID
+from .pacing import Why
 from .pumps import begins_async, close_async, drop, is_sync, keep, needs_aclose
 from .request import StreamRequest
 from .response import Grant, StreamResponse, stream_headers
@@ -173,8 +174,8 @@ class AsyncSourceBody:
         weakref.finalize(self, driver.stop).atexit = False
         return driver
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         if self._driver is not None:
             self._driver.nudge()
 
@@ -265,8 +266,8 @@ class SyncSourceBody:
         weakref.finalize(self, driver.stop, here=False).atexit = False
         return driver
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         if self._driver is not None:
             self._driver.nudge()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.backends import memory
+from sse_bridge.backends import memory, memory_upstream
 from sse_bridge.backends.memory import Hold, MemoryBackend
 from sse_bridge.hub import loop
 
@@ -46,7 +46,7 @@ def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypa
 
 
 async def test_a_busy_loop_holds_bounded_memory_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "PENDING_BYTES", 10_000)
+    monkeypatch.setattr(memory_upstream, "PENDING_BYTES", 10_000)
     monkeypatch.setattr(loop, "TICK_SECONDS", 1000.0)  # no position check helps
     async with Bridge("memory://") as bridge, bridge.asubscribe(["a", "b"]) as stream:
         assert await stream.wait_ready(10)

@@ -12,15 +12,18 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from ...config import Settings
 from ...errors import BackendUnavailable, SSEBridgeError
 from ...follow.page import Page, ReadRequest
+from ..admission import ControlRequest
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
 from .calls import AppendCall, ReadCall, StartCall
 from .connecting import CONNECT_SECONDS, LINK_ERRORS
+from .control import ControlCall, check_eviction
 from .keys import PROBE, Keys
 from .link import Link
 from .scripts import Codec
@@ -46,6 +49,7 @@ class RedisBackend:
     """
 
     can_block = False
+    can_control = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,6 +64,7 @@ class RedisBackend:
         # three attempts fit: an answer that was lost is found out about and looked up before the deadline
         self._attempt_seconds = self._timeout / 3
         self._client = threads.Client(self._target, self._attempt_seconds)
+        self._eviction: str | None = None  # maxmemory-policy, when Redis says it
         self._checked_pid = 0
         self._check_lock = threading.Lock()
         self._lock_pid = os.getpid()
@@ -95,6 +100,14 @@ class RedisBackend:
             self._client.run(calls, self._timeout)
             pages += [call.outcome() for call in calls]
         return pages
+
+    def control(self, request: ControlRequest) -> Any:
+        if self._checked_pid != os.getpid():
+            self.check()
+        check_eviction(self._eviction)
+        call = ControlCall(self._codec, request)
+        self._client.run((call,), self._timeout)
+        return call.outcome()
 
     def upstream(self, sink: Sink) -> Upstream:
         if self._sharded:
@@ -144,7 +157,7 @@ class RedisBackend:
         ):
             if probe.refused(listener.ask(probe.subscribe)):
                 return
-            startup.warn_of_eviction(speaker.ask(startup.INFO))
+            self._eviction = startup.eviction_policy(speaker.ask(startup.INFO))
             if not probe.refused(speaker.ask(probe.announce)):
                 probe.heard(listener.reply())
 
@@ -166,6 +179,15 @@ class RedisBackend:
             await side.client.run(calls, self._timeout)
             pages += [call.outcome() for call in calls]
         return pages
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        side = self._side()
+        if not side.checked:
+            await self.acheck()
+        check_eviction(self._eviction)
+        call = ControlCall(self._codec, request)
+        await side.client.run((call,), self._timeout)
+        return call.outcome()
 
     def aupstream(self, sink: Sink) -> Upstream:
         client = self._side().client
@@ -210,7 +232,7 @@ class RedisBackend:
             stack.push_async_callback(speaker.close)
             if probe.refused(await listener.ask(probe.subscribe, CONNECT_SECONDS)):
                 return
-            startup.warn_of_eviction(await speaker.ask(startup.INFO, CONNECT_SECONDS))
+            self._eviction = startup.eviction_policy(await speaker.ask(startup.INFO, CONNECT_SECONDS))
             if not probe.refused(await speaker.ask(probe.announce, CONNECT_SECONDS)):
                 probe.heard(await listener.reply(CONNECT_SECONDS))
 
