@@ -27,13 +27,14 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from ..config import Policy
-from ..errors import InvalidInput, SlowReader, SSEBridgeError
+from ..errors import InvalidInput, NotAuthorized, SlowReader, SSEBridgeError
 from ..filters import Filter, for_browsers
 from ..follow.follower import Batch, Follower
 from ..follow.wish import Wish
 from ..wire import WEBSOCKET_FORMAT
 from .host import Host
 from .pacing import Pacing, Why, retry_ms
+from .refusals import REVOKED
 from .rendering import messages
 from .request import StreamRequest
 from .response import Grant
@@ -164,6 +165,7 @@ class WebSocketScript:
 
         Raises:
             InvalidInput: a name, too many channels.
+            NotAuthorized: it is known to be revoked.
             PolicyNotSupported: ``block`` on a backend that cannot keep it.
         """
         channels = self.wanted(command)
@@ -175,6 +177,8 @@ class WebSocketScript:
         if isinstance(command, Subscribe):
             options.update(after=command.after, start=command.start, last=command.last)
         wish = self._bridge.wish(channels, **options)
+        if self._bridge.revoked(grant.user, channels):
+            raise NotAuthorized(REVOKED)
         if follower is None:
             return wish
         today = self._bridge.wish(self.channels, after=follower.id().decode())
