@@ -118,6 +118,16 @@ def close(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def revoke(arguments: argparse.Namespace) -> int:
+    """Ends streams in all processes, and keeps their clients out for a while."""
+    with _shared_bridge(arguments) as bridge:
+        if arguments.undo:
+            bridge.unrevoke(user=arguments.user, channel=arguments.channel)
+        else:
+            bridge.revoke(user=arguments.user, channel=arguments.channel, seconds=arguments.seconds)
+    return 0
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Does what a bridge with these settings does at its first use, and says what it found."""
     with _bridge(arguments) as bridge:
@@ -279,6 +289,12 @@ def _parser() -> argparse.ArgumentParser:
     one = command("close", close, "store the end of a channel: its readers stop")
     one.add_argument("channel")
     one.add_argument("--reason", default="completed", help="what readers are told; completed if omitted")
+
+    one = command("revoke", revoke, "end the streams of a user, a channel or both, and keep them ended for a while")
+    one.add_argument("--user", help="as the application names them in its grants")
+    one.add_argument("--channel")
+    one.add_argument("--seconds", type=float, metavar="S", help="how long; max_stream_seconds if omitted")
+    one.add_argument("--undo", action="store_true", help="take it back")
 
     command("check", check, "connect, and say what a bridge with these settings would find")
     return parser
