@@ -190,11 +190,13 @@ class Ward:
             member.lease = None
             return [(member.stream, "replaced")]
         milliseconds, _, target = rest.partition(" ")
-        if kind != "revoked" or not milliseconds.isdigit() or len(milliseconds) > 15:
+        if kind != "revoked" or not (milliseconds.isascii() and milliseconds.isdigit()) or len(milliseconds) > 15:
             logger.warning("a control message that is not ours: %r", message[:120])
             return []
         until = now + int(milliseconds) / 1000  # for no time at all: not any more
-        self._known[target] = self._news[target] = until
+        self._known[target] = until
+        if not self._live:
+            self._news[target] = until
         return self._covered_streams(now)
 
     # requests
