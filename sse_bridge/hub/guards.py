@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..backends.admission import CONTROL
 from ..config import Settings
-from ..errors import BackendUnavailable, BridgeClosed, ConfigurationError, SSEBridgeError
+from ..errors import BackendError, BridgeClosed, ConfigurationError, SSEBridgeError
 from .ward import Ends, Ward
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ThreadGuard(_Guard):
             return None
         try:
             admitted = self._backend.control(request)
-        except BackendUnavailable as error:
+        except BackendError as error:
             logger.warning("a stream cannot open, for its user's streams cannot be counted: %s", error)
             return "unavailable"
         with self._hub.lock:
@@ -143,7 +143,7 @@ class LoopGuard(_Guard):
             return None
         try:
             admitted = await self._backend.acontrol(request)
-        except BackendUnavailable as error:
+        except BackendError as error:
             logger.warning("a stream cannot open, for its user's streams cannot be counted: %s", error)
             return "unavailable"
         self.ward.took(reader, admitted)

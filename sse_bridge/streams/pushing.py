@@ -17,7 +17,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SSEBridgeError
+from ..errors import ConfigurationError, SSEBridgeError
 from .channels import OPENING_SECONDS, ChannelScript
 from .compression import Coding
 from .pacing import Why
@@ -84,7 +84,10 @@ class PushedStream:
             reader.on_wake = self._woken
             self._hub.register(reader, self._script.user, self)
             streams.add(self)
-            reason = await self._opened(reader)
+            try:
+                reason = await self._opened(reader)
+            except ConfigurationError as error:  # the broker cannot keep what the settings ask for
+                return error
             if reason is not None:
                 return await self._turned_away(reason)
             await self._write(self._script.open(reader.follower, time.monotonic()))

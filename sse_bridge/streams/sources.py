@@ -35,7 +35,7 @@ from .items import END_ID, OPEN_ID
 from .pacing import Why
 from .pumps import begins_async, close_async, drop, is_sync, keep, needs_aclose
 from .request import StreamRequest
-from .response import Grant, StreamResponse, stream_headers
+from .response import Grant, StreamResponse, check_admission, stream_headers
 from .source_script import SourceScript
 
 _SyncDriver = Direct | Apart | PrivateLoop
@@ -77,6 +77,7 @@ def stream_source(
     Raises:
         InvalidInput: the source is no iterable of items, or the content type is not one.
         NotAcceptable: the client accepts no format of a source.
+        NotAuthorized, TooManyStreams: see `check_admission`.
     """
     _check_source(source)
     vary: tuple[tuple[str, str], ...] = ()
@@ -96,6 +97,7 @@ def stream_source(
     expires_at = None
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
+    check_admission(bridge, grant)
     script = SourceScript(bridge, format, for_browsers(filter), restarted=restarted, expires_at=expires_at)
     return StreamResponse(200, headers, SourceBodies(script, source, own_thread=own_thread))
 
