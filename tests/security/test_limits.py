@@ -87,8 +87,8 @@ async def test_what_never_starts_and_what_is_cancelled_holds_nothing(make_bridge
             assert response.bodies is not None
             body = response.bodies.async_body()
             task = asyncio.ensure_future(body.__anext__())
-            for _ in range(pause):
-                await asyncio.sleep(0.0005)
+            for _ in range(pause * pause):
+                await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait({task})
             del body, task

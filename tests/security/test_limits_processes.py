@@ -45,7 +45,8 @@ def test_who_wants_the_stream_back_takes_it_with_the_id_in_the_query(sites: Site
 
 
 @pytest.mark.parametrize(
-    ("kind", "over_limit", "status"), [("uvicorn", "reject", 429), ("gunicorn-gevent", "retry", 200)]
+    ("kind", "over_limit", "status"),
+    [("uvicorn", "reject", 429), pytest.param("gunicorn-gevent", "retry", 200, marks=pytest.mark.soak)],
 )
 def test_no_room_and_a_killed_server_gives_its_slots_back(
     sites: Sites, kind: str, over_limit: str, status: int

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import redis
 
 from sse_bridge import Bridge
 from sse_bridge.errors import AsyncContextError, InvalidInput, NotAuthorized
 from sse_bridge.streams import Grant, StreamRequest, stream_channels, stream_source
 from tests.security.holders import WAYS, hold
+from tests.support.process import ROOT
+from tests.support.redis_group import RedisCluster
+from tests.support.redis_server import RedisServer
 from tests.support.wait import await_for
 
 
@@ -82,8 +87,8 @@ async def test_a_stream_that_is_revoked_on_its_way_in_does_not_stay(make_bridge:
                 return b"".join([piece async for piece in body])
 
             task = asyncio.ensure_future(read())
-            for _ in range(pause):
-                await asyncio.sleep(0.0005)
+            for _ in range(pause * pause):
+                await asyncio.sleep(0)
             await bridge.arevoke(user=user)
             assert b'"revoked"' in await asyncio.wait_for(task, 20)
 
@@ -123,9 +128,37 @@ async def test_what_breaks_a_rule(make_bridge: Callable[..., Bridge]) -> None:
 
 
 @pytest.mark.needs("redis7")
-async def test_redis_holds_no_name_and_forgets_in_time(redis_url: str) -> None:
-    import redis
+async def test_the_permissions_that_the_docs_name(private_redis: Callable[..., RedisServer]) -> None:
+    [named] = re.findall(r"needs\n`(\+time [^`]*)`", (ROOT / "docs/security_limits.md").read_text("utf-8"))
+    rule = "user app on >secret resetchannels ~sse_bridge:* &sse_bridge:* -@all +eval +evalsha +get +set +del +rpush +lrange"
+    rule += " +lindex +llen +ltrim +pexpire +pttl +publish +subscribe +unsubscribe +hsetnx +hset +hmget +ping"
+    server = private_redis(config=["user default off", f"{rule} {named}"])
+    async with (
+        Bridge(f"redis://app:secret@127.0.0.1:{server.port}/0", max_streams_per_user=1) as bridge,
+        hold("asgi", bridge, "ada") as first,
+        hold("sync_body", bridge, "ada") as second,
+    ):
+        assert (first.answer, second.answer) == (200, 200)
+        assert await first.reason() == "replaced"
+        await bridge.arevoke(user="ada")
+        assert await second.reason() == "revoked"
 
+
+@pytest.mark.needs("redis7")
+async def test_on_a_cluster() -> None:
+    with RedisCluster() as cluster:
+        async with Bridge(f"redis+cluster://127.0.0.1:{cluster.ports[0]}", max_streams_per_user=1) as bridge:
+            async with hold("asgi", bridge, "ada") as first, hold("sync_body", bridge, "ada", "b", "c") as second:
+                assert (first.answer, second.answer) == (200, 200)
+                assert await first.reason() == "replaced"
+                await bridge.arevoke(user="ada")
+                assert await second.reason() == "revoked"
+            async with hold("asgi", bridge, "ada") as third:
+                assert third.answer == 403
+
+
+@pytest.mark.needs("redis7")
+async def test_redis_holds_no_name_and_forgets_in_time(redis_url: str) -> None:
     prefix = f"revoke{os.urandom(4).hex()}"
     async with Bridge(redis_url, prefix=prefix, max_streams_per_user=3) as bridge:
         async with hold("asgi", bridge, "ada lovelace"):

@@ -80,7 +80,7 @@ def test_it_ends_by_itself(sites: Sites) -> None:
     wait_for(lambda: site.request("a", "ada").status == 200)
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "gunicorn-gevent"])
+@pytest.mark.parametrize("kind", ["uvicorn", pytest.param("gunicorn-gevent", marks=pytest.mark.soak)])
 def test_without_a_live_link_users_are_sent_away_after_ten_seconds_and_let_in_when_it_is_back(
     kind: str,
     sites_on: Callable[[str], Sites],
