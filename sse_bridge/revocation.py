@@ -6,9 +6,9 @@ from .backends.admission import Revoke, target_of
 from .config import Settings
 from .errors import InvalidInput
 from .events import check_channel
+from .streams.response import MAX_USER_CHARACTERS
 
 MAX_SECONDS = 10 * 365 * 86_400  # as good as for ever; the backend's arithmetic is exact up to there
-MAX_USER_CHARACTERS = 10_000
 
 
 def revocation(settings: Settings, user: str | None, channel: str | None, seconds: float | None) -> Revoke:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from ..config import Policy
-from ..errors import NotAuthorized
+from ..errors import ConfigurationError, NotAuthenticated, NotAuthorized
 from ..filters import Filter, for_browsers
 from ..wire import CHANNEL_FORMATS, Format, negotiate
 from .channels import AsyncChannelBody, ChannelScript, SyncChannelBody
@@ -74,7 +74,7 @@ class Grant:
     """What an authorize hook may return instead of True.
 
     Attributes:
-        user: whose stream it is; for limits and revocation.
+        user: whose stream it is, a text of 1 to 10,000 characters; for limits and revocation. None: nobody's.
         expires_at: seconds since 1970 when the credentials end, and the stream with them; None: never.
         filter: which events this user may see; trusted, so it may ask for every visibility.
     """
@@ -83,6 +83,21 @@ class Grant:
     expires_at: float | None = None
     filter: Filter | None = None
 
+    def __post_init__(self) -> None:
+        # an empty name is a login that was lost on the way, and 42 is not the "42" that will be revoked
+        if self.user is not None and not (isinstance(self.user, str) and 0 < len(self.user) <= MAX_USER_CHARACTERS):
+            raise ConfigurationError(
+                f"Grant.user must be a text of 1 to {MAX_USER_CHARACTERS} characters, or None for nobody in particular, "
+                f"got {self.user!r:.120}"
+            )
+
+    def check_time(self) -> None:
+        """Raises `NotAuthenticated` if the credentials have ended: a stream would end at once and come back for ever."""
+        if self.expires_at is not None and self.expires_at <= time.time():
+            raise NotAuthenticated("the credentials have expired")
+
+
+MAX_USER_CHARACTERS: Final = 10_000
 
 _STREAM_HEADERS: Final = (
     ("Cache-Control", "no-cache, no-transform"),
@@ -116,9 +131,12 @@ def check_admission(bridge: Host, grant: Grant | None, channels: tuple[str, ...]
     """What can be said without a round trip; the rest is said when the stream opens.
 
     Raises:
+        NotAuthenticated: the credentials have ended already.
         NotAuthorized: it is revoked.
         TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
     """
+    if grant is not None:
+        grant.check_time()
     if bridge.revoked(None if grant is None else grant.user, channels):
         raise NotAuthorized(REVOKED)
     if bridge.streams.full and bridge.settings.over_limit == "reject":
@@ -153,7 +171,7 @@ def stream_channels(
     Raises:
         InvalidInput: a channel name, too many channels, or a number in the query that is none.
         NotAcceptable: the client accepts no format of a channel stream.
-        NotAuthorized: the grant was revoked.
+        NotAuthenticated, NotAuthorized: the grant has ended, or was revoked.
         TooManyStreams: see `check_admission`.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
     """

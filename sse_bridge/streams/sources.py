@@ -77,7 +77,7 @@ def stream_source(
     Raises:
         InvalidInput: the source is no iterable of items, or the content type is not one.
         NotAcceptable: the client accepts no format of a source.
-        NotAuthorized, TooManyStreams: see `check_admission`.
+        NotAuthenticated, NotAuthorized, TooManyStreams: see `check_admission`.
     """
     _check_source(source)
     vary: tuple[tuple[str, str], ...] = ()

@@ -165,7 +165,7 @@ class WebSocketScript:
 
         Raises:
             InvalidInput: a name, too many channels.
-            NotAuthorized: it is known to be revoked.
+            NotAuthenticated, NotAuthorized: the grant has ended, or is known to be revoked.
             PolicyNotSupported: ``block`` on a backend that cannot keep it.
         """
         channels = self.wanted(command)
@@ -177,6 +177,7 @@ class WebSocketScript:
         if isinstance(command, Subscribe):
             options.update(after=command.after, start=command.start, last=command.last)
         wish = self._bridge.wish(channels, **options)
+        grant.check_time()
         if self._bridge.revoked(grant.user, channels):
             raise NotAuthorized(REVOKED)
         if follower is None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from ..errors import BackendUnavailable, NotAuthorized, SSEBridgeError, TooManyStreams
+from ..errors import BackendUnavailable, NotAuthenticated, NotAuthorized, SSEBridgeError, TooManyStreams
 from ..hub.loop import LoopReader
 from .channels import OPENING_SECONDS
 from .hooks import grant_of
@@ -33,7 +33,9 @@ _ERRORS: Final[Mapping[str, Callable[[], SSEBridgeError]]] = {
     "revoked": lambda: NotAuthorized(REVOKED),
     "limit": too_many_streams,
 }
-_REASONS: Final = {BackendUnavailable: "unavailable", NotAuthorized: "revoked", TooManyStreams: "limit"}
+_REASONS: Final = {
+    BackendUnavailable: "unavailable", NotAuthenticated: "expired", NotAuthorized: "revoked", TooManyStreams: "limit",
+}  # fmt: skip
 
 logger = logging.getLogger("sse_bridge.streams")
 
@@ -106,7 +108,7 @@ class WebSocketSession:
             if first is not None:
                 try:
                     await self._follow(first, grant or Grant())
-                except (BackendUnavailable, NotAuthorized, TooManyStreams) as refused:
+                except (BackendUnavailable, NotAuthenticated, NotAuthorized, TooManyStreams) as refused:
                     return await self._say_goodbye(_REASONS[type(refused)])
             while not self._over:
                 if self._reader is not None and self._reader.closed:

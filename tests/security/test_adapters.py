@@ -49,6 +49,7 @@ def test_an_adapter(shared: tuple[Site, Bridge], adapter: str) -> None:
 
     assert request("expired").status == 401
     assert request("expired", "&after=earliest").status == 401
+    assert request(user, "&expires=-1").status == 401
     assert reason(request(user, "&expires=1")) == "expired"
     first = request(user)
     assert first.take(1)[0].event == "stream.open"
