@@ -29,6 +29,7 @@ class Site:
     def request(self, channel: str, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
         """A stream, or its refusal."""
         address = f"{self.server.url}/events/?channel={channel}{query}" + ("" if user is None else f"&user={user}")
+        options.setdefault("seconds", 30)  # gunicorn listens before its worker has imported the site
         return self._stack.enter_context(SSEClient(address, **options))
 
     def stream(self, channel: str, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
@@ -56,7 +57,7 @@ class Sites:
         env = {f"SSE_BRIDGE_{name.upper()}": str(value) for name, value in settings.items()}
         env = {"SSE_BRIDGE_URL": self.url, "SSE_BRIDGE_PREFIX": self.prefix, "SSE_BRIDGE_HEARTBEAT_SECONDS": "0.5",
                "SSE_BRIDGE_DRAIN_SECONDS": "0.2", **env}  # fmt: skip
-        return Site(self._stack.enter_context(serve(kind, APPS[kind], env=env)), self._stack)
+        return Site(self._stack.enter_context(serve(kind, APPS[kind], env=env, seconds=60)), self._stack)
 
     def bridge(self, **settings: Any) -> Bridge:
         return self._stack.enter_context(Bridge(self.url, prefix=self.prefix, **settings))

@@ -34,7 +34,7 @@ def shared(redis_url: str) -> Iterator[tuple[Site, Bridge]]:
         sites = Sites(redis_url, stack)
         env = {"SSE_BRIDGE_URL": redis_url, "SSE_BRIDGE_PREFIX": sites.prefix, "SSE_BRIDGE_MAX_STREAMS_PER_USER": "1",
                "SSE_BRIDGE_DRAIN_SECONDS": "0.2"}  # fmt: skip
-        server = stack.enter_context(serve("uvicorn", "tests.security.adapters_site:app", env=env))
+        server = stack.enter_context(serve("uvicorn", "tests.security.adapters_site:app", env=env, seconds=60))
         yield Site(server, stack), sites.bridge()
 
 
@@ -45,7 +45,7 @@ def test_an_adapter(shared: tuple[Site, Bridge], adapter: str) -> None:
 
     def request(user: str, query: str = "") -> SSEClient:
         address = f"{site.server.url}/{adapter}/?channel=a&user={user}{query}"
-        return site._stack.enter_context(SSEClient(address))
+        return site._stack.enter_context(SSEClient(address, seconds=30))
 
     assert request("expired").status == 401
     assert request("expired", "&after=earliest").status == 401
