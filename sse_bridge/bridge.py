@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -23,7 +24,7 @@ from .backends.spooling import with_spool
 from .backends.urls import make_backend
 from .config import Policy, Settings
 from .dead_letters import DeadLetters
-from .errors import AsyncContextError, BridgeClosed, ChannelClosed, PolicyNotSupported
+from .errors import AsyncContextError, BridgeClosed, ChannelClosed, ConfigurationError, PolicyNotSupported
 from .events import Event, Position, Visibility
 from .filters import Filter
 from .follow.page import ReadRequest
@@ -33,13 +34,14 @@ from .history import history_events, history_wish
 from .hub.loop import LoopHub
 from .hub.threads import ThreadHub
 from .publication import Item, Many, Result, closing, position_of, single
+from .revocation import Revocations
 from .streams.registry import Registry
 from .streams.signals import drain_at_exit
 from .subscription import AsyncSubscription, Subscription
 from .tokens import make_token
 
 
-class Bridge(DeadLetters):
+class Bridge(DeadLetters, Revocations):
     """Publish from anywhere, sync or async; follow channels from anywhere.
 
     Safe for any number of threads, event loops, greenlets, and across fork.
@@ -73,10 +75,15 @@ class Bridge(DeadLetters):
         own = both_colours(backend) if backend is not None else make_backend(settings)
         self.backend: Backend = with_spool(own, settings)
         self.closed = False
+        if self.settings.max_streams_per_user and not getattr(self.backend, "can_control", False):
+            raise ConfigurationError(
+                f"max_streams_per_user={self.settings.max_streams_per_user} needs a backend that keeps leases "
+                f"(sse_bridge.backends.admission), and {self.backend.name!r} does not; leave the setting at 0"
+            )
         self._begin()
 
     def _begin(self) -> None:
-        self.streams = Registry()  # a fork does not serve its parent's
+        self.streams = Registry(self.settings.max_streams)  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
@@ -173,6 +180,8 @@ class Bridge(DeadLetters):
         except ChannelClosed:
             page = (await self.backend.aread([ReadRequest(channel, limit=0)]))[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
+
+    # who may hold a stream
 
     # following
 
@@ -274,6 +283,7 @@ class Bridge(DeadLetters):
         loop_hub = self._loop_hubs.get(asyncio.get_running_loop())
         if loop_hub is not None:
             loop_hub.close()
+            await loop_hub.guard.flush()
         self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
@@ -337,6 +347,15 @@ class Bridge(DeadLetters):
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
         """A checked request for these channels; see `make_wish` for the options."""
         return self._wish(channels, **options)
+
+    def revoked(self, user: str | None, channels: tuple[str, ...]) -> bool:
+        """Whether a hub of this process, with a live link, knows that such a stream is revoked."""
+        if self._pid != os.getpid():
+            self._begin()
+        now = time.monotonic()
+        with self._lock:
+            hubs = [self._thread_hub, *self._loop_hubs.values()]
+        return any(hub is not None and hub.guard.ward.revoked(user, channels, now) for hub in hubs)
 
     # inside
 

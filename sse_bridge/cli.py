@@ -154,6 +154,16 @@ def _letter_line(letter: DeadLetter, **more: str) -> bytes:
     return pydantic_core.to_json(told) + b"\n"
 
 
+def revoke(arguments: argparse.Namespace) -> int:
+    """Ends streams in all processes, and keeps their clients out for a while."""
+    with _shared_bridge(arguments) as bridge:
+        if arguments.undo:
+            bridge.unrevoke(user=arguments.user, channel=arguments.channel)
+        else:
+            bridge.revoke(user=arguments.user, channel=arguments.channel, seconds=arguments.seconds)
+    return 0
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Does what a bridge with these settings does at its first use, and says what it found."""
     with _bridge(arguments) as bridge:
@@ -331,6 +341,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="those too of which the log cannot prove whether they were published: they may then be there twice",
     )
+    one = command("revoke", revoke, "end the streams of a user, a channel or both, and keep them ended for a while")
+    one.add_argument("--user", help="as the application names them in its grants")
+    one.add_argument("--channel")
+    one.add_argument("--seconds", type=float, metavar="S", help="how long; max_stream_seconds if omitted")
+    one.add_argument("--undo", action="store_true", help="take it back")
 
     command("check", check, "connect, and say what a bridge with these settings would find")
     return parser

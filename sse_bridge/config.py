@@ -87,6 +87,20 @@ class Settings(BaseSettings):
     link_timeout_seconds: float = Field(10.0, gt=0, description="A broker link silent for so long is lost; half of it "
                                         "idle sends a PING.")  # fmt: skip
 
+    # who may hold a stream
+    max_streams: int = Field(10_000, ge=0, description="Streams per process, of every kind; beyond it new ones are sent "
+                             "away (429, or come back later). About what one event loop serves; 0: no limit.")  # fmt: skip
+    max_streams_per_user: int = Field(0, ge=0, description="Streams per Grant.user, over all processes; 0: no limit. Leave "
+                                      "room for tabs, and for connections that died unnoticed.")  # fmt: skip
+    over_limit: Literal["replace_oldest", "reject", "retry"] = Field(
+        "replace_oldest", description="One stream too many of a user: replace_oldest ends the oldest one, so that a reload "
+        "never locks a user out; reject answers 429, which ends an EventSource for good; retry tells it to come back later."
+    )  # fmt: skip
+    max_websocket_message_bytes: int = Field(16_384, ge=1024, le=1_048_576, description="Longest message of a WebSocket's "
+                                             "client: an id of 4 kB and the names of 80 channels fit.")  # fmt: skip
+    max_websocket_messages_per_second: float = Field(10.0, gt=0, description="A client has nothing to say most of the time; "
+                                                     "four times as many may come at once.")  # fmt: skip
+
     # streams
     heartbeat_seconds: float = Field(15.0, gt=0, description="A comment line after so much silence: half of the usual "
                                      "30–60 s of proxies.")  # fmt: skip

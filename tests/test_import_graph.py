@@ -30,7 +30,7 @@ FLOORS = [
     {"errors", "events", "records", "config", "filters", "forks"},
     {"follow", "wire"},
     {"hub", "backends", "streams", "metrics"},
-    {"bridge", "dead_letters", "history", "publication", "subscription", "tokens"},
+    {"bridge", "dead_letters", "history", "publication", "revocation", "subscription", "tokens"},
     {"", "__main__", "cli", "default", "testing"},  # "" is sse_bridge/__init__.py, which gathers the public names
 ]
 

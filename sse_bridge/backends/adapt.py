@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from ..errors import ConfigurationError, SSEBridgeError
 from ..follow.page import Page, ReadRequest
 from ..records import Announcement
+from .admission import ControlBackend, ControlRequest
 from .base import Append, Appended, AsyncBackend, Backend, Sink, SyncBackend, Upstream
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class _Adapted:
 
     def __init__(self, backend: Any) -> None:
         self.name: str = getattr(backend, "name", type(backend).__name__.lower())
+        self.can_control: bool = getattr(backend, "can_control", False)
 
     def append(self, batch: Append) -> Appended:
         raise NotImplementedError
@@ -77,6 +79,12 @@ class _FromSync(_Adapted):
 
     def close(self) -> None:
         self._backend.close()
+
+    def control(self, request: ControlRequest) -> Any:
+        return cast(ControlBackend, self._backend).control(request)
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        return await sync_to_async(self.control, thread_sensitive=False)(request)
 
     async def aappend(self, batch: Append) -> Appended:
         return await sync_to_async(self._backend.append, thread_sensitive=False)(batch)
@@ -116,6 +124,12 @@ class _FromAsync(_Adapted):
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._backend.aclose(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
+
+    def control(self, request: ControlRequest) -> Any:
+        return self._run(self.acontrol(request))
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        return await cast(ControlBackend, self._backend).acontrol(request)
 
     async def aappend(self, batch: Append) -> Appended:
         return await self._backend.aappend(batch)
@@ -162,6 +176,9 @@ class _OnLoop:
 
     def lost(self, channels: Sequence[str] | None, why: str) -> None:
         self._hand(self._sink.lost, channels, why)
+
+    def told(self, message: bytes) -> None:
+        self._hand(self._sink.told, message)
 
     def flush(self) -> None:
         self._hand(self._sink.flush)

@@ -11,6 +11,8 @@ A backend keeps per channel a *list* of records and a *meta* (epoch, top offset,
 5. Announcements are wake-ups that carry a copy. They may be lost, and a backend says so through `Sink.lost` or a
    repeated `Sink.confirmed`; the list is the truth.
 
+Leases and revocations are an optional part of the contract, in `admission`.
+
 A backend implements one colour or both; `adapt` makes the missing one with asgiref. All offsets are ints, all tokens
 bytes. Errors are `BackendUnavailable` (nothing happened), `PublishUncertain` (it may have) and `ChannelClosed`.
 """
@@ -91,6 +93,9 @@ class Sink(Protocol):
 
     def lost(self, channels: Sequence[str] | None, why: str) -> None:
         """The link is gone for these channels (None: all); each is confirmed again when it is back."""
+
+    def told(self, message: bytes) -> None:
+        """A message on the control channel (see `admission`); only for who subscribed to it."""
 
     def flush(self) -> None:
         """Everything that one read of the socket brought has been told: wake the readers now."""

@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
@@ -27,7 +27,9 @@ from ..events import GENESIS, Entry, new_token
 from ..follow.page import Page, ReadRequest
 from ..forks import after_fork
 from ..records import Announcement
+from .admission import CONTROL, ControlRequest
 from .base import Append, Appended, Sink
+from .memory_control import ControlTable
 from .memory_upstream import MemoryUpstream
 
 # Quiet channels looked at per append while there are too many: it makes room for one, and holds the lock for all.
@@ -95,6 +97,7 @@ class MemoryBackend:
 
     name = "memory"
     can_block = True
+    can_control = True
 
     def __init__(
         self,
@@ -113,6 +116,7 @@ class MemoryBackend:
         self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
         self._stored: OrderedDict[str, None] = OrderedDict()  # those of them that hold entries, in the same order
         self._size = 0
+        self._control = ControlTable()
         self._room = threading.Condition(self._lock)
         self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._pid = os.getpid()  # last: other threads of a child look at it first
@@ -182,6 +186,21 @@ class MemoryBackend:
     def aupstream(self, sink: Sink) -> MemoryUpstream:
         self._check_pid()
         return MemoryUpstream(self, sink, asyncio.get_running_loop())
+
+    def control(self, request: ControlRequest) -> Any:
+        self._check_pid()
+        with self._lock:
+            reply, messages = self._control.carry_out(request, self._monotonic())
+            upstreams = list(self._log(CONTROL).upstreams) if messages else []
+            for upstream in upstreams:
+                for message in messages:
+                    upstream.put(CONTROL, message, len(message))
+        for upstream in upstreams:
+            upstream.hand_on()
+        return reply
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        return self.control(request)
 
     def close(self) -> None:
         self._begin()

@@ -24,7 +24,7 @@ class MemoryUpstream:
     """A queue of live messages that its sink gets in order, from one thread at a time."""
 
     def __init__(self, backend: MemoryBackend, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.queue: deque[tuple[str, Announcement | None, int]] = deque()
+        self.queue: deque[tuple[str, Announcement | bytes | None, int]] = deque()
         self._channels: set[str] = set()
         self._bytes_put = 0  # by publishers, under the backend's lock
         self._bytes_taken = 0  # by whoever hands on
@@ -56,8 +56,8 @@ class MemoryUpstream:
             for log in self._backend._logs.values():
                 log.upstreams.discard(self)
 
-    def put(self, channel: str, announcement: Announcement, size: int) -> None:
-        """Queues a live message; under the backend's lock."""
+    def put(self, channel: str, announcement: Announcement | bytes, size: int) -> None:
+        """Queues a live message, or the bytes of a control message; under the backend's lock."""
         if self._bytes_put - self._bytes_taken > PENDING_BYTES:
             self.queue.clear()
             self._bytes_put = self._bytes_taken
@@ -90,6 +90,8 @@ class MemoryUpstream:
                     self._bytes_taken += size
                     if announcement is None:
                         self._sink.confirmed(channel)
+                    elif isinstance(announcement, bytes):
+                        self._sink.told(announcement)
                     else:
                         self._sink.announced(channel, announcement)
                 self._sink.flush()

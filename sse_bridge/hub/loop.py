@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ..backends.admission import CONTROL
 from ..backends.base import AsyncBackend, Upstream
 from ..config import Settings
 from ..errors import SSEBridgeError
@@ -24,8 +25,10 @@ from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
 from .cohort import Cohort, Target
+from .guards import LoopGuard
 from .holds import Holds
 from .switchboard import Reader, Switchboard, log_lag
+from .ward import Stay
 
 TICK_SECONDS: Final = 1.0
 READ_TASKS: Final = 4  # round trips of reads at once
@@ -65,7 +68,7 @@ class LoopReader:
 
     def ready(self) -> bool:
         """Every channel is subscribed and read."""
-        ready = self._hub.board.ready(self.follower)
+        ready = self._hub.board.ready(self.follower) and self._hub.guard.ward.ready(self)
         if not ready:
             self._hub.work()
         return ready
@@ -118,6 +121,7 @@ class LoopHub:
         self.max_write_bytes = settings.max_write_bytes
         self._cohorts: dict[Any, Cohort] = {}
         self._backend = backend
+        self.guard = LoopGuard(self, backend, settings)
         self._upstream: Upstream | None = None
         self._reading: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -139,11 +143,23 @@ class LoopHub:
         self.work()
         return reader
 
+    def register(self, reader: LoopReader, user: str | None, stream: Stay, heir_of: LoopReader | None = None) -> None:
+        """This reader is a client's stream: it may be revoked, and be one of too many.
+
+        Args:
+            heir_of: the reader of the same connection that it replaces.
+        """
+        channels = tuple(cursor.channel for cursor in reader.follower.cursors)
+        self.guard.ward.join(reader, user, channels, stream, heir_of)
+        self._subscribe()
+
     def leave(self, reader: LoopReader) -> None:
         if reader.cohort is not None:
             reader.cohort.drop(reader)
         self.board.leave(reader, time.monotonic())
         self.alarms.disarm(reader)
+        if self.guard.ward.leave(reader):
+            self.guard.work()
 
     def gather(self, reader: LoopReader, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
         """Puts a reader that stands at the head of all its channels into a cohort; False if it must stay alone."""
@@ -211,10 +227,18 @@ class LoopHub:
 
     def confirmed(self, channel: str) -> None:
         self.board.confirmed(channel)
+        if channel == CONTROL:
+            self.guard.ward.confirmed()
+            self.guard.work()
 
     def lost(self, channels: Sequence[str] | None, why: str) -> None:
+        if channels is None or CONTROL in channels:
+            self.guard.ward.lost(time.monotonic())
         if self.board.lost(channels):
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
+
+    def told(self, message: bytes) -> None:
+        self.guard.told(message)
 
     def flush(self) -> None:
         _wake(self.board.changed())
@@ -230,6 +254,7 @@ class LoopHub:
         channels = self.board.subscribes()
         if channels:
             self._upstream.subscribe(channels)
+        self.guard.link(self._upstream)
 
     def _work_again(self) -> None:
         self._retry = None
@@ -257,13 +282,15 @@ class LoopHub:
         now = time.monotonic()  # not the loop's own clock, which threads cannot read
         self._timer = None
         _wake(self.alarms.due(now))
+        self.guard.tick(now)
         gone = self.board.unsubscribes(now)
         if gone and self._upstream is not None:
             self._upstream.unsubscribe(gone)
-        if not self.board.feeds:
+        if not self.board.feeds and not self.guard.ward.busy:
             if self._upstream is not None:
                 self._upstream.close()
                 self._upstream = None
+                self.guard.unlinked()
             return
         self.board.check_some(now)
         self.work()

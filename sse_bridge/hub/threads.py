@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from ..backends.admission import CONTROL
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
@@ -28,9 +29,11 @@ from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
+from .guards import ThreadGuard
 from .holds import Holds
 from .switchboard import Switchboard, log_lag
 from .wakers import new_waker
+from .ward import Stay
 
 TICK_SECONDS: Final = 1.0
 
@@ -84,7 +87,7 @@ class ThreadReader:
         """Every channel is subscribed and read."""
         self._hub.check_process()
         with self._hub.lock:
-            ready = self._hub.board.ready(self.follower)
+            ready = self._hub.board.ready(self.follower) and self._hub.guard.ward.ready(self)
         if not ready:
             self._hub.work()
         return ready
@@ -154,6 +157,7 @@ class ThreadHub:
         self._pid = os.getpid()
         self._forks = _forks
         self._backend = backend
+        self.guard = ThreadGuard(self, backend, settings)
         self._upstream: Upstream | None = None
         self._upstream_lock = threading.Lock()  # (un)subscribe calls leave in the order of the board's decisions
         self._keeper: threading.Thread | None = None
@@ -191,10 +195,19 @@ class ThreadHub:
         with self.lock:
             return len(self.board.readers())
 
+    def register(self, reader: ThreadReader, user: str | None, stream: Stay) -> None:
+        """This reader is a client's stream: it may be revoked, and be one of too many."""
+        with self.lock:
+            self.guard.ward.join(reader, user, tuple(cursor.channel for cursor in reader.follower.cursors), stream)
+        self._subscribe()
+
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:
             self.board.leave(reader, time.monotonic())
             self.alarms.disarm(reader)
+            released = self.guard.ward.leave(reader)
+        if released:
+            self.work()
 
     def work(self) -> None:
         """Lets the keeper do what is due."""
@@ -246,12 +259,21 @@ class ThreadHub:
     def confirmed(self, channel: str) -> None:
         with self.lock:
             self.board.confirmed(channel)
+            if channel == CONTROL:
+                self.guard.ward.confirmed()
+        if channel == CONTROL:
+            self.work()
 
     def lost(self, channels: Sequence[str] | None, why: str) -> None:
         with self.lock:
             news = self.board.lost(channels)
+            if channels is None or CONTROL in channels:
+                self.guard.ward.lost(time.monotonic())
         if news:
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
+
+    def told(self, message: bytes) -> None:
+        self.guard.told(message)
 
     def flush(self) -> None:
         with self.lock:
@@ -274,6 +296,7 @@ class ThreadHub:
                 channels = self.board.subscribes()
             if channels:
                 self._upstream.subscribe(channels)
+            self.guard.link(self._upstream)
 
     def _keep(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
@@ -282,6 +305,7 @@ class ThreadHub:
                 while self.abandoned:
                     self.abandoned.popleft().close()
                 self._read_due()
+                self.guard.work()
                 now = time.monotonic()
                 if now >= next_tick:
                     next_tick = now + TICK_SECONDS
@@ -293,6 +317,7 @@ class ThreadHub:
                 when = self.board.next_read_at()
             wake_at = next_tick if when is None else min(next_tick, when)
             self._keeper_waker.wait(max(0.0, wake_at - time.monotonic()))
+        self.guard.work()  # what the last readers held
 
     def _read_due(self) -> None:
         while not self.closed:
@@ -324,15 +349,17 @@ class ThreadHub:
             self.board.check_some(now)
         for reader in sleepers:
             reader.wake()
+        self.guard.tick(now)
         with self._upstream_lock:
             with self.lock:
                 gone = self.board.unsubscribes(now)
-                idle = not self.board.feeds
+                idle = not self.board.feeds and not self.guard.ward.busy
                 if idle:
                     self._keeper = None  # the next reader starts another
             if self._upstream is not None and idle:
                 self._upstream.close()
                 self._upstream = None
+                self.guard.unlinked()
             elif gone and self._upstream is not None:
                 self._upstream.unsubscribe(gone)
         return not idle

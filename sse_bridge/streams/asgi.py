@@ -69,10 +69,12 @@ async def send_stream(
             return
         del response, bodies, start  # an idle connection holds what it needs, and there may be many
         try:
-            await stream.serve()
+            instead = await stream.serve()
         finally:
             if own is not None:
                 await own.close()
+        if instead is not None:
+            await send_refusal(refusal(instead), send)
         return
     body = bodies.async_body()
     writer = asyncio.ensure_future(_write(body, start, send))

@@ -19,15 +19,18 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from ..errors import BridgeClosed, SlowReader
+from ..errors import BridgeClosed, NotAuthorized, SlowReader, SSEBridgeError
 from ..follow.follower import Follower
 from ..follow.wish import Wish
 from ..wire import Format
 from .host import Host
-from .pacing import Due, Pacing, retry_ms
+from .pacing import Due, Pacing, Why, retry_ms
+from .refusals import REVOKED, too_many_streams
 from .rendering import payload
+from .request import REPLACED_MARK
 
 if TYPE_CHECKING:
+    from ..hub.guards import Refused
     from ..hub.loop import LoopReader
     from ..hub.threads import ThreadReader
 
@@ -39,31 +42,43 @@ logger = logging.getLogger("sse_bridge.streams")
 class ChannelScript:
     """What a body says, decided without I/O: both bodies ask it and only wait in between."""
 
-    def __init__(self, bridge: Host, wish: Wish, format: Format, expires_at: float | None) -> None:
+    def __init__(
+        self, bridge: Host, wish: Wish, format: Format, expires_at: float | None, user: str | None = None
+    ) -> None:
         self.wish = wish
         self.bridge = bridge
+        self.user = user
         self._settings = bridge.settings
         self.wire = format
         self._expires_at = expires_at
         self._pacing = Pacing(bridge.settings, 0.0)
+        self._ends: list[tuple[float, Why]] = []
 
     def open(self, follower: Follower, now: float) -> bytes:
         """The first frame. Its id is where the client stands, never behind a gap that it was not told."""
         self._pacing = Pacing(self._settings, now, self._expires_at)
         if self.bridge.streams.draining:
-            self._pacing.drain_at(now)
+            self._pacing.end_at(now)
+        for when, why in self._ends:  # told before it was open
+            self._pacing.end_at(when, why)
         return self.wire.control("stream.open", {}, id=follower.id() or None, retry_ms=retry_ms(self._settings))
 
-    def refuse(self) -> bytes:
-        """The only frame while the broker is away."""
-        return self.wire.retry(retry_ms(self._settings), "unavailable")
+    def refuse(self, reason: Refused = "unavailable") -> bytes:
+        """The only frame of a stream that may not open, where its status has been said already."""
+        return self.wire.retry(retry_ms(self._settings), reason)
+
+    def refusal(self, reason: Refused) -> SSEBridgeError | None:
+        """What such a stream is answered where the status can still be said; None: 200 and `refuse`."""
+        if reason == "revoked":
+            return NotAuthorized(REVOKED)
+        return too_many_streams() if reason == "limit" and self._settings.over_limit == "reject" else None
 
     def pull(self, reader: LoopReader | ThreadReader, now: float) -> tuple[bytes, bool]:
         """What to write now (empty: nothing yet, wait until `next_due`), and whether the stream is over then."""
         follower = reader.follower
         due = self._pacing.due(now)
         if due is not None and due != "heartbeat":
-            return self.wire.retry(retry_ms(self._settings), due), True
+            return self._last(due, follower), True
         try:
             batch = reader.pull(self._settings.max_write_bytes)
         except SlowReader as error:
@@ -80,6 +95,13 @@ class ChannelScript:
             self._pacing.wrote(now)
             return self.wire.heartbeat(), False
         return b"", False
+
+    def _last(self, due: Due, follower: Follower) -> bytes:
+        """The frame that says why it is over. A client that was replaced comes back with its mark, and gets 204."""
+        if due != "replaced":
+            return self.wire.retry(retry_ms(self._settings), due)
+        id = follower.id() + REPLACED_MARK.encode()
+        return self.wire.control("stream.close", {"reason": due}, id=id, retry_ms=retry_ms(self._settings))
 
     def due(self, now: float, wrote_at: float) -> tuple[Due | None, bytes]:
         """What is due for a reader to whom the hub last wrote at `wrote_at`, and the heartbeat to write."""
@@ -100,8 +122,9 @@ class ChannelScript:
         """When a write that the client does not take is given up."""
         return self._pacing.given_up_at()
 
-    def end_by(self, when: float) -> None:
-        self._pacing.drain_at(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._ends.append((when, why))
+        self._pacing.end_at(when, why)
 
 
 class AsyncChannelBody:
@@ -139,16 +162,22 @@ class AsyncChannelBody:
         first = b""
         if reader is None:
             self._loop = asyncio.get_running_loop()
+            if self._bridge.streams.full:
+                self._over = True
+                return self._script.refuse("limit")
             try:
-                reader = self._reader = self._bridge.loop_hub().enter(self._script.wish)
+                hub = self._bridge.loop_hub()
+                reader = self._reader = hub.enter(self._script.wish)
+                hub.register(reader, self._script.user, self)
             except BridgeClosed:  # the process goes down, another one will answer
                 self._over = True
                 return self._script.refuse()
             weakref.finalize(self, reader.abandon).atexit = False  # the last net: nobody called `close`
             self._bridge.streams.add(self)
-            if not await self._opened(reader):
+            refused = "unavailable" if not await self._opened(reader) else await hub.guard.admit(reader)
+            if refused is not None:
                 self._over = True
-                return self._script.refuse()
+                return self._script.refuse(refused)
             first = self._script.open(reader.follower, time.monotonic())
         while not reader.closed:
             data, over = self._script.pull(reader, time.monotonic())
@@ -169,8 +198,8 @@ class AsyncChannelBody:
             await reader.wait(until)
         return True
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._end_at, when)
@@ -232,8 +261,13 @@ class SyncChannelBody:
         reader = self._reader
         first = b""
         if reader is None:
+            if self._bridge.streams.full:
+                self._over = True
+                return self._script.refuse("limit")
             try:
-                reader = self._reader = self._bridge.thread_hub().enter(self._script.wish)
+                hub = self._bridge.thread_hub()
+                reader = self._reader = hub.enter(self._script.wish)
+                hub.register(reader, self._script.user, self)
             except BridgeClosed:
                 self._over = True
                 return self._script.refuse()
@@ -241,9 +275,10 @@ class SyncChannelBody:
             self._bridge.streams.add(self)
             if self._over:  # closed from another thread meanwhile
                 return b""
-            if not self._opened(reader):
+            refused = "unavailable" if not self._opened(reader) else hub.guard.admit(reader)
+            if refused is not None:
                 self._over = True
-                return self._script.refuse()
+                return self._script.refuse(refused)
             first = self._script.open(reader.follower, time.monotonic())
         while not reader.closed:
             data, over = self._script.pull(reader, time.monotonic())
@@ -264,8 +299,8 @@ class SyncChannelBody:
             reader.wait(until)
         return True
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         reader = self._reader
         if reader is not None:
             reader.alarm(when)

@@ -25,4 +25,7 @@ class Host(Protocol):
 
     def thread_hub(self) -> ThreadHub: ...
 
+    def revoked(self, user: str | None, channels: tuple[str, ...]) -> bool:
+        """Whether a stream is known to be revoked; without a round trip, so False where nobody knows."""
+
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish: ...

@@ -9,7 +9,8 @@ from ..config import Settings
 
 LAST_WRITE_SECONDS: Final = 1.0  # for a write under way when the stream's end is due; within the drain's grace
 
-Due = Literal["heartbeat", "lifetime", "expired", "drain"]
+Due = Literal["heartbeat", "lifetime", "expired", "drain", "replaced", "revoked", "unavailable"]
+Why = Literal["drain", "replaced", "revoked", "unavailable"]  # somebody wants the stream to end
 
 
 class Pacing:
@@ -43,10 +44,10 @@ class Pacing:
         if when > self._last_write:
             self._last_write = when
 
-    def drain_at(self, when: float) -> None:
-        """The server goes down: end at `when` at the latest."""
+    def end_at(self, when: float, why: Why = "drain") -> None:
+        """The server goes down, or the stream may not go on: end at `when` at the latest."""
         if when < self.ends_at:
-            self.ends_at, self._why = when, "drain"
+            self.ends_at, self._why = when, why
 
     def due(self, now: float) -> Due | None:
         """What is due now."""

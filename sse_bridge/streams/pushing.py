@@ -19,15 +19,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ..errors import ConfigurationError, SSEBridgeError
 from .channels import OPENING_SECONDS, ChannelScript
 from .compression import Coding
-from .pacing import LAST_WRITE_SECONDS
+from .pacing import LAST_WRITE_SECONDS, Why
 from .rendering import payload
 from .stepping import Listening, Message, Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..hub.guards import Refused
     from ..hub.loop import LoopReader
 
 _SUSPENSIONS: Final = 3
@@ -72,33 +74,58 @@ class PushedStream:
         self._suspensions = 0
         self._told: bytes | None = None  # in a cohort: where the client stood at the last heartbeat; None: it lags
 
-    async def serve(self) -> None:
-        """Streams until the end or until the client leaves; raises what `send` raises, except that the client left."""
-        reader = self._reader = self._hub.enter(self._script.wish)
-        reader.on_wake = self._woken
-        self._script.bridge.streams.add(self)
+    async def serve(self) -> SSEBridgeError | None:
+        """Streams until the end or until the client leaves; raises what `send` raises, except that the client left.
+
+        Returns:
+            What the client is to be answered instead, if nothing was sent.
+        """
+        streams = self._script.bridge.streams
         try:
-            if await self._opened(reader):
-                await self._write(self._script.open(reader.follower, time.monotonic()))
+            if streams.full:
+                return await self._turned_away("limit")
+            reader = self._reader = self._hub.enter(self._script.wish)
+            reader.on_wake = self._woken
+            self._hub.register(reader, self._script.user, self)
+            streams.add(self)
+            try:
+                reason = await self._opened(reader)
+            except ConfigurationError as error:  # the broker cannot keep what the settings ask for
+                return error
+            if reason is not None:
+                return await self._turned_away(reason)
+            await self._write(self._script.open(reader.follower, time.monotonic()))
             while not self._over and not reader.closed:
                 await self._catch_up(reader)
                 if not self._over:
                     self._hear(await self._listening.next())
-            last = b"" if self._coding is None else self._coding.end()
-            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            await self._finish()
         except (_Gone, OSError):  # spec 2.4: OSError says the same
-            return
+            pass
         finally:
             self._over = True
-            self._script.bridge.streams.discard(self)
-            reader.close()
-            reader.on_wake = None  # it would keep this in a cycle, for the garbage collector to find
+            streams.discard(self)
+            if self._reader is not None:
+                self._reader.close()
+                self._reader.on_wake = None  # it would keep this in a cycle, for the garbage collector to find
             self._stepper.abandon()
             self._listening.close()
+        return None
 
-    def end_by(self, when: float) -> None:
+    async def _turned_away(self, reason: Refused) -> SSEBridgeError | None:
+        refused = self._script.refusal(reason)
+        if refused is None:
+            await self._write(self._script.refuse(reason))
+            await self._finish()
+        return refused
+
+    async def _finish(self) -> None:
+        last = b"" if self._coding is None else self._coding.end()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def end_by(self, when: float, why: Why = "drain") -> None:
         """End at `when` at the latest; thread-safe."""
-        self._script.end_by(when)
+        self._script.end_by(when, why)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end_at, when)
 
@@ -146,16 +173,14 @@ class PushedStream:
 
     # in the request's task
 
-    async def _opened(self, reader: LoopReader) -> bool:
+    async def _opened(self, reader: LoopReader) -> Refused | None:
         until = time.monotonic() + OPENING_SECONDS
         while not reader.ready():
             if reader.closed or time.monotonic() >= until:
-                self._over = True
-                await self._write(self._script.refuse())
-                return False
+                return "unavailable"
             self._hub.alarms.arm(reader, until)
             self._hear(await self._listening.next())
-        return True
+        return await self._hub.guard.admit(reader)
 
     async def _catch_up(self, reader: LoopReader) -> None:
         """Writes what is there, and then joins a cohort or waits for the next wake alone."""

@@ -6,10 +6,19 @@ import dataclasses
 import json
 import logging
 from http import HTTPStatus
+from typing import Final
 
 from ..errors import NotAcceptable, NotAuthenticated, SSEBridgeError, TooManyStreams
 
 logger = logging.getLogger("sse_bridge.streams")
+
+
+REVOKED: Final = "access was revoked"
+
+
+def too_many_streams() -> TooManyStreams:
+    """The same words for every limit: which one it was is nobody's business outside."""
+    return TooManyStreams("too many streams are open; close one, or come back later")
 
 
 @dataclasses.dataclass(frozen=True)

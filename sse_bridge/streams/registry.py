@@ -12,29 +12,40 @@ import time
 import weakref
 from typing import Protocol
 
+from .pacing import Why
+
 logger = logging.getLogger("sse_bridge.streams")
 
 
 class OpenStream(Protocol):
     """A stream as the registry sees it."""
 
-    def end_by(self, when: float) -> None:
+    def end_by(self, when: float, why: Why = "drain") -> None:
         """End at `when` (`time.monotonic`) at the latest; thread-safe."""
 
 
 class Registry:
     """See the module.
 
+    Args:
+        limit: how many streams a process serves; 0: no limit.
+
     Attributes:
         draining: no new stream lives longer than a moment from now on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 0) -> None:
         self.draining = False
+        self._limit = limit
         self._streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    @property
+    def full(self) -> bool:
+        """No further stream may begin. Asked right before `add`; threads that ask at once may all get in."""
+        return 0 < self._limit <= len(self._streams)
 
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qsl
 
 from ..errors import InvalidInput
 from ..follow.ids import MAX_ID_BYTES
+
+REPLACED_MARK: Final = ".replaced"  # no part of an id is without a hyphen
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class StreamRequest:
 
     Attributes:
         last_event_id: the id to resume after; from the header, else from ``?after=``.
+        replaced: the header's id is the last one of a stream that a newer one replaced: it came back by itself.
         start: ``"earliest"`` or ``"now"`` from ``?after=``, for a first connection.
         last: ``?last=N``: begin with the last so many entries.
         channels: ``?channel=a&channel=b`` or ``?channels=a,b``: what the client chose; only mounted routes look at it,
@@ -27,6 +31,7 @@ class StreamRequest:
     """
 
     last_event_id: str | None = None
+    replaced: bool = False
     start: str | None = None
     last: int | None = None
     channels: tuple[str, ...] = ()
@@ -60,8 +65,12 @@ class StreamRequest:
         if after in ("earliest", "now"):
             after, start = None, after
         header = headers.get("last-event-id")
+        replaced = header is not None and header.endswith(REPLACED_MARK)
+        # in ?after= it was put by somebody who wants the stream back
+        last_event_id = (header or after or "").removesuffix(REPLACED_MARK)
         return cls(
-            last_event_id=_bounded(header or after),
+            last_event_id=_bounded(last_event_id),
+            replaced=replaced,
             start=start,
             last=_count(values.get("last")),
             channels=tuple(channels),

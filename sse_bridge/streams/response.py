@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from ..config import Policy
+from ..errors import ConfigurationError, NotAuthenticated, NotAuthorized
 from ..filters import Filter, for_browsers
 from ..wire import CHANNEL_FORMATS, Format, negotiate
 from .channels import AsyncChannelBody, ChannelScript, SyncChannelBody
@@ -20,6 +21,7 @@ from .compression import Coding, coding_for
 from .cors import Cors
 from .encoded import AsyncEncodedBody, SyncEncodedBody
 from .host import Host
+from .refusals import REVOKED, too_many_streams
 from .request import StreamRequest
 
 
@@ -73,7 +75,7 @@ class Grant:
     """What an authorize hook may return instead of True.
 
     Attributes:
-        user: whose stream it is; for limits and revocation.
+        user: whose stream it is, a text of 1 to 10,000 characters; for limits and revocation. None: nobody's.
         expires_at: seconds since 1970 when the credentials end, and the stream with them; None: never.
         filter: which events this user may see; trusted, so it may ask for every visibility.
     """
@@ -82,6 +84,21 @@ class Grant:
     expires_at: float | None = None
     filter: Filter | None = None
 
+    def __post_init__(self) -> None:
+        # an empty name is a login that was lost on the way, and 42 is not the "42" that will be revoked
+        if self.user is not None and not (isinstance(self.user, str) and 0 < len(self.user) <= MAX_USER_CHARACTERS):
+            raise ConfigurationError(
+                f"Grant.user must be a text of 1 to {MAX_USER_CHARACTERS} characters, or None for nobody in particular, "
+                f"got {self.user!r:.120}"
+            )
+
+    def check_time(self) -> None:
+        """Raises `NotAuthenticated` if the credentials have ended: a stream would end at once and come back for ever."""
+        if self.expires_at is not None and self.expires_at <= time.time():
+            raise NotAuthenticated("the credentials have expired")
+
+
+MAX_USER_CHARACTERS: Final = 10_000
 
 _STREAM_HEADERS: Final = (
     ("Cache-Control", "no-cache, no-transform"),
@@ -109,6 +126,22 @@ class ChannelBodies:
 def stream_headers(format: Format) -> tuple[tuple[str, str], ...]:
     """The headers of every stream in this format; never ``Connection`` (RFC 9113, 8.2.2)."""
     return (("Content-Type", format.content_type), *_STREAM_HEADERS)
+
+
+def check_admission(bridge: Host, grant: Grant | None, channels: tuple[str, ...] = ()) -> None:
+    """What can be said without a round trip; the rest is said when the stream opens.
+
+    Raises:
+        NotAuthenticated: the credentials have ended already.
+        NotAuthorized: it is revoked.
+        TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
+    """
+    if grant is not None:
+        grant.check_time()
+    if bridge.revoked(None if grant is None else grant.user, channels):
+        raise NotAuthorized(REVOKED)
+    if bridge.streams.full and bridge.settings.over_limit == "reject":
+        raise too_many_streams()
 
 
 def stream_channels(
@@ -141,6 +174,8 @@ def stream_channels(
     Raises:
         InvalidInput: a channel name, too many channels, or a number in the query that is none.
         NotAcceptable: the client accepts no format of a channel stream.
+        NotAuthenticated, NotAuthorized: the grant has ended, or was revoked.
+        TooManyStreams: see `check_admission`.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
     """
     cors = Cors.of(bridge.settings, cors_origins)
@@ -154,6 +189,9 @@ def stream_channels(
         first = {"start": start, "last": last}
     options: dict[str, Any] = {"policy": policy, "queue_size": queue_size, "filter": for_browsers(wanted), **first}
     wish = bridge.wish(channels, after=request.last_event_id, **options)
+    check_admission(bridge, grant, wish.channels)
+    if request.replaced:  # an EventSource that comes back would throw out the one that took its place, and so for ever
+        return cors.apply(StreamResponse(204, _STREAM_HEADERS), request.origin)
     if not wish.invalid and all(position is not None and position.ended for position in wish.positions):
         return cors.apply(StreamResponse(204, _STREAM_HEADERS), request.origin)
     expires_at = None
@@ -167,5 +205,5 @@ def stream_channels(
         negotiated.append("Accept-Encoding")
     if negotiated:
         headers.append(("Vary", ", ".join(negotiated)))
-    script = ChannelScript(bridge, wish, format, expires_at)
+    script = ChannelScript(bridge, wish, format, expires_at, None if grant is None else grant.user)
     return cors.apply(StreamResponse(200, tuple(headers), ChannelBodies(script, coding)), request.origin)

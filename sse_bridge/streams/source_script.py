@@ -13,7 +13,7 @@ from ..filters import Filter
 from ..wire import Format
 from .host import Host
 from .items import END_ID, OPEN_ID, item_frame
-from .pacing import Pacing, retry_ms
+from .pacing import Pacing, Why, retry_ms
 
 if TYPE_CHECKING:
     from .pumps import Pump
@@ -110,8 +110,8 @@ class SourceScript:
     def next_due(self) -> float:
         return self._pacing.next()
 
-    def end_by(self, when: float) -> None:
-        self._pacing.drain_at(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._pacing.end_at(when, why)
 
     def _end(self, reason: str) -> bytes:
         frame = b""

@@ -33,9 +33,10 @@ from .cors import Cors
 from .crossing import Apart, Direct, OnLoop, PrivateLoop
 from .host import Host
 from .items import END_ID, OPEN_ID
+from .pacing import Why
 from .pumps import begins_async, close_async, drop, is_sync, keep, needs_aclose
 from .request import StreamRequest
-from .response import Grant, StreamResponse, stream_headers
+from .response import Grant, StreamResponse, check_admission, stream_headers
 from .source_script import SourceScript
 
 _SyncDriver = Direct | Apart | PrivateLoop
@@ -79,6 +80,7 @@ def stream_source(
     Raises:
         InvalidInput: the source is no iterable of items, or the content type is not one.
         NotAcceptable: the client accepts no format of a source.
+        NotAuthenticated, NotAuthorized, TooManyStreams: see `check_admission`.
     """
     _check_source(source)
     cors = Cors.of(bridge.settings, cors_origins)
@@ -97,6 +99,7 @@ def stream_source(
     expires_at = None
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
+    check_admission(bridge, grant)
     script = SourceScript(bridge, format, for_browsers(filter), restarted=restarted, expires_at=expires_at)
     response = StreamResponse(200, headers, SourceBodies(script, source, own_thread=own_thread))
     return cors.apply(response, request.origin)
@@ -176,8 +179,8 @@ class AsyncSourceBody:
         weakref.finalize(self, driver.stop).atexit = False
         return driver
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         if self._driver is not None:
             self._driver.nudge()
 
@@ -268,8 +271,8 @@ class SyncSourceBody:
         weakref.finalize(self, driver.stop, here=False).atexit = False
         return driver
 
-    def end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        self._script.end_by(when, why)
         if self._driver is not None:
             self._driver.nudge()
 

@@ -27,13 +27,14 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from ..config import Policy
-from ..errors import InvalidInput, SlowReader, SSEBridgeError
+from ..errors import InvalidInput, NotAuthorized, SlowReader, SSEBridgeError
 from ..filters import Filter, for_browsers
 from ..follow.follower import Batch, Follower
 from ..follow.wish import Wish
 from ..wire import WEBSOCKET_FORMAT
 from .host import Host
-from .pacing import Pacing, retry_ms
+from .pacing import Pacing, Why, retry_ms
+from .refusals import REVOKED
 from .rendering import messages
 from .request import StreamRequest
 from .response import Grant
@@ -42,12 +43,11 @@ from .websocket_messages import Cancel, Command, Custom, Rejected, Subscribe, Un
 SUBPROTOCOL: Final = (
     "sse-bridge.v1"  # chosen where the client offers it; a browser that offers one insists on an answer
 )
-MAX_MESSAGE_BYTES: Final = 16_384  # an id of 4 kB and the names of 80 channels fit
-MESSAGES_PER_SECOND: Final = 10.0  # a client has nothing to say most of the time
-MESSAGES_AT_ONCE: Final = 40  # a page that subscribes widget by widget
+BURST_SECONDS: Final = 4.0  # of messages may come at once: a page that subscribes widget by widget
 IDLE_SECONDS: Final = 60.0  # a connection that follows nothing for so long is closed
 CLOSE_DONE: Final = 1000
-_CLOSE_STATUS: Final = {"expired": 401, "idle": 408}  # of a stream.close reason; the others mean: come back later
+# of a stream.close reason; the others mean: come back later
+_CLOSE_STATUS: Final = {"expired": 401, "idle": 408, "limit": 429, "replaced": 409, "revoked": 403}
 
 
 class PullingReader(Protocol):
@@ -106,25 +106,26 @@ class WebSocketScript:
         self._grant = Grant()
         self._began = now
         self._idle_from = now
-        self._drain_at: float | None = None
+        self._ends: list[tuple[float, Why]] = []
         self._pacing = Pacing(self._settings, now)
-        self._tokens = float(MESSAGES_AT_ONCE)
+        self._per_second = bridge.settings.max_websocket_messages_per_second
+        self._at_once = max(1.0, BURST_SECONDS * self._per_second)
+        self._tokens = self._at_once
         self._refilled = now
 
     # what the client says
 
     def received(self, message: str | bytes, now: float) -> Command:
         """One text message of the client. Never raises: what breaks a rule comes back as `Rejected`."""
-        self._tokens = min(MESSAGES_AT_ONCE, self._tokens + (now - self._refilled) * MESSAGES_PER_SECOND)
+        self._tokens = min(self._at_once, self._tokens + (now - self._refilled) * self._per_second)
         self._refilled = now
         if self._tokens < 1:
-            return self._rejected(429, f"at most {MESSAGES_PER_SECOND:g} messages per second", fatal=True)
+            return self._rejected(429, f"at most {self._per_second:g} messages per second", fatal=True)
         self._tokens -= 1
         # a str has at most four bytes per character; only one that may be too long is worth encoding
-        if len(message) > MAX_MESSAGE_BYTES or (
-            isinstance(message, str) and len(message.encode("utf-8", "replace")) > MAX_MESSAGE_BYTES
-        ):
-            return self._rejected(413, f"a message has at most {MAX_MESSAGE_BYTES} bytes", fatal=True)
+        most = self._settings.max_websocket_message_bytes
+        if len(message) > most or (isinstance(message, str) and len(message.encode("utf-8", "replace")) > most):
+            return self._rejected(413, f"a message has at most {most} bytes", fatal=True)
         try:
             command = parse_command(message)
         except InvalidInput as error:
@@ -144,6 +145,10 @@ class WebSocketScript:
 
     # what is followed
 
+    def user(self, grant: Grant | None) -> str | None:
+        """Whose stream it is with this grant; None: with the last one."""
+        return (self._grant if grant is None else grant).user
+
     def wanted(self, command: Subscribe | Unsubscribe) -> tuple[str, ...]:
         """The channels that are followed once the command is carried out, those of today first."""
         if isinstance(command, Subscribe):
@@ -160,6 +165,7 @@ class WebSocketScript:
 
         Raises:
             InvalidInput: a name, too many channels.
+            NotAuthenticated, NotAuthorized: the grant has ended, or is known to be revoked.
             PolicyNotSupported: ``block`` on a backend that cannot keep it.
         """
         channels = self.wanted(command)
@@ -171,6 +177,9 @@ class WebSocketScript:
         if isinstance(command, Subscribe):
             options.update(after=command.after, start=command.start, last=command.last)
         wish = self._bridge.wish(channels, **options)
+        grant.check_time()
+        if self._bridge.revoked(grant.user, channels):
+            raise NotAuthorized(REVOKED)
         if follower is None:
             return wish
         today = self._bridge.wish(self.channels, after=follower.id().decode())
@@ -195,8 +204,8 @@ class WebSocketScript:
             self._grant = grant
             expires_at = None if grant.expires_at is None else now + grant.expires_at - time.time()
             self._pacing = Pacing(self._settings, self._began, expires_at)
-            if self._drain_at is not None:
-                self._pacing.drain_at(self._drain_at)
+            for when, why in self._ends:
+                self._pacing.end_at(when, why)
         self._pacing.wrote(now)
         id = b"" if follower is None else follower.id()
         data = {"channels": list(self.channels)}
@@ -234,10 +243,10 @@ class WebSocketScript:
         due = self._pacing.next()
         return due if self.channels else min(due, self._idle_from + IDLE_SECONDS)
 
-    def end_by(self, when: float) -> None:
-        """The server goes down: `pull` says goodbye at `when`."""
-        self._drain_at = when
-        self._pacing.drain_at(when)
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        """The server goes down, or the client may not stay: `pull` says goodbye at `when`."""
+        self._ends.append((when, why))
+        self._pacing.end_at(when, why)
 
     def goodbye(self, reason: str) -> tuple[list[bytes], int]:
         """The last message and the close code; the client comes back after ``retry_ms``."""

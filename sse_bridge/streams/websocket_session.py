@@ -14,16 +14,28 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from ..errors import BackendUnavailable, SSEBridgeError
+from ..errors import BackendUnavailable, NotAuthenticated, NotAuthorized, SSEBridgeError, TooManyStreams
 from ..hub.loop import LoopReader
 from .channels import OPENING_SECONDS
 from .hooks import grant_of
 from .host import Host
+from .pacing import Why
+from .refusals import REVOKED, too_many_streams
 from .response import Grant
 from .websocket import CLOSE_DONE, WebSocketScript
 from .websocket_messages import Cancel, Command, Custom, Ping, Rejected, Subscribe, Unsubscribe, error_frame
 
 INBOX: Final = 100  # commands that wait while the client reads nothing or a hook is slow; then the connection ends
+
+# why a reader may not be opened: as an error, and as the last word of a connection that has nothing else
+_ERRORS: Final[Mapping[str, Callable[[], SSEBridgeError]]] = {
+    "unavailable": lambda: BackendUnavailable("the user's streams cannot be counted now"),
+    "revoked": lambda: NotAuthorized(REVOKED),
+    "limit": too_many_streams,
+}
+_REASONS: Final = {
+    BackendUnavailable: "unavailable", NotAuthenticated: "expired", NotAuthorized: "revoked", TooManyStreams: "limit",
+}  # fmt: skip
 
 logger = logging.getLogger("sse_bridge.streams")
 
@@ -89,13 +101,15 @@ class WebSocketSession:
         """
         if self._over:
             return CLOSE_DONE
+        if self._bridge.streams.full:
+            return await self._say_goodbye("limit")
         self._bridge.streams.add(self)
         try:
             if first is not None:
                 try:
                     await self._follow(first, grant or Grant())
-                except BackendUnavailable:
-                    return await self._say_goodbye("unavailable")
+                except (BackendUnavailable, NotAuthenticated, NotAuthorized, TooManyStreams) as refused:
+                    return await self._say_goodbye(_REASONS[type(refused)])
             while not self._over:
                 if self._reader is not None and self._reader.closed:
                     return await self._say_goodbye("closed")  # the bridge was
@@ -138,15 +152,15 @@ class WebSocketSession:
                 reader.close()
         self._news.set()
 
-    def end_by(self, when: float) -> None:
-        """Says goodbye at `when` (`time.monotonic`); for the drain, from any thread."""
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        """Says goodbye at `when` (`time.monotonic`); from any thread."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end_by, when)
+            self._loop.call_soon_threadsafe(self._end_by, when, why)
 
     # inside
 
-    def _end_by(self, when: float) -> None:
-        self._script.end_by(when)
+    def _end_by(self, when: float, why: Why) -> None:
+        self._script.end_by(when, why)
         # exactly then: the hub's alarms are up to a tick late, and the server waits for no tick
         self._loop.call_later(max(0.0, when - time.monotonic()), self._wake)
 
@@ -227,9 +241,15 @@ class WebSocketSession:
         elif grant is None and isinstance(command, Subscribe):
             grant = Grant()
         wish = script.wish(command, None if old is None else old.follower, grant)
-        reader = self._opening = self._bridge.loop_hub().enter(wish)
+        hub = self._bridge.loop_hub()
+        reader = self._opening = hub.enter(wish)
         try:
+            hub.register(reader, script.user(grant), self, heir_of=old)
             await self._ready(reader)
+            refused = await hub.guard.admit(reader)
+            if refused is not None:
+                error = _ERRORS[refused]
+                raise error()
         except BaseException:
             reader.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -154,7 +155,7 @@ async def test_the_hook_gets_scope_and_channels_and_its_grant_counts(bridge: Bri
     class Hook:
         async def __call__(self, scope: Any, channels: tuple[str, ...]) -> Grant:
             seen.append((scope["path"], channels))
-            return Grant(user="u", expires_at=1.0)
+            return Grant(user="u", expires_at=time.time() + 1)
 
     async with Http(EventStreamApp(bridge, authorize=Hook()), "/x?channels=a,b&channel=c") as client:
         assert frames(await client.read_all())[-1].data == '{"reason":"expired"}'

@@ -214,13 +214,22 @@ async def test_the_hook_is_asked_for_all_channels_and_changes_nothing_when_it_re
 
 
 async def test_a_grant_that_expires_ends_the_session(bridge: Bridge) -> None:
-    app = EventStreamApp(bridge, authorize=lambda scope, channels: Grant(expires_at=time.time() - 1))
+    app = EventStreamApp(bridge, authorize=lambda scope, channels: Grant(expires_at=time.time() + 1))
     async with WebSocket(app, "/?channel=a") as client:
         await take(client)
         goodbye = await take(client)
         assert (goodbye["type"], goodbye["data"]) == ("stream.close", {"reason": "expired"})
         await client.ended()
         assert client.closed == 4401
+
+
+async def test_a_grant_that_has_expired_is_401(bridge: Bridge) -> None:
+    app = EventStreamApp(bridge, authorize=lambda scope, channels: Grant(expires_at=time.time() - 1))
+    async with WebSocket(app, "/?channel=a", extensions=REFUSAL) as client:
+        await client.ended()
+        assert client.status == 401
+    async with WebSocket(app) as client:
+        assert (await ask(client, type="subscribe", channels=["a"]))["data"]["detail"]["status"] == 401
 
 
 async def test_bad_messages_are_told_and_survived(bridge: Bridge) -> None:

@@ -63,6 +63,12 @@ print(all(job.value == (n, n) for n, job in enumerate(jobs)))
     assert output.strip() == "True"
 
 
+def test_whose_stream_it_may_be() -> None:
+    for user in ("", 42, b"ada", "u" * 10_001):
+        with pytest.raises(ConfigurationError, match=r"Grant\.user must be a text"):
+            Grant(user=user)  # type: ignore[arg-type]
+
+
 def test_what_a_hook_may_return() -> None:
     grant = Grant(user="u")
     assert grant_of(grant) is grant

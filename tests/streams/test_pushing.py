@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import time
 import weakref
 from collections.abc import AsyncIterator
 from typing import Any
@@ -332,7 +333,7 @@ async def test_lifetime_expiry_and_drain_in_a_cohort() -> None:
         assert client.events[-1] == "stream.close"
         assert client.frames[-1].data == '{"reason":"lifetime"}'
     async with Bridge("memory://") as bridge:
-        staying, leaving = await Client(bridge, "a").opened(), Client(bridge, "a", grant=Grant("u", 0.0))
+        staying, leaving = await Client(bridge, "a").opened(), Client(bridge, "a", grant=Grant("u", time.time() + 1))
         await asyncio.wait_for(leaving.task, 10)
         assert leaving.frames[-1].data == '{"reason":"expired"}'
         bridge.streams.begin_drain(0.0)

@@ -171,5 +171,5 @@ def test_credentials_that_expire_end_a_stream() -> None:
         yield "never"
 
     with Bridge() as bridge:
-        response = stream_source(bridge, silent, ANY, grant=Grant(expires_at=time.time() + 0.05))
+        response = stream_source(bridge, silent, ANY, grant=Grant(expires_at=time.time() + 0.5))
         assert events(b"".join(read_sync(response)))[-1] == ("stream.close", '{"reason":"expired"}')

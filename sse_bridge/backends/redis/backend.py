@@ -13,16 +13,19 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from ...config import Settings
 from ...errors import BackendUnavailable, SSEBridgeError
 from ...follow.page import Page, ReadRequest
 from ...forks import after_fork
+from ..admission import ControlRequest
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
 from .calls import AppendCall, ReadCall, StartCall
 from .connecting import LINK_ERRORS
+from .control import ControlCall, check_eviction
 from .keys import PROBE, Keys
 from .letter_box import RedisLetterBox
 from .link import Link
@@ -49,6 +52,7 @@ class RedisBackend:
     """
 
     can_block = False
+    can_control = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -63,6 +67,7 @@ class RedisBackend:
         # three attempts fit: an answer that was lost is found out about and looked up before the deadline
         self._attempt_seconds = self._timeout / 3
         self._client = threads.Client(self._target, self._attempt_seconds)
+        self._eviction: str | None = None  # maxmemory-policy, when Redis says it
         self._checked_pid = 0
         self._begin()
 
@@ -103,6 +108,14 @@ class RedisBackend:
             self._client.run(calls, self._timeout)
             pages += [call.outcome() for call in calls]
         return pages
+
+    def control(self, request: ControlRequest) -> Any:
+        if self._checked_pid != os.getpid():
+            self.check()
+        check_eviction(self._eviction)
+        call = ControlCall(self._codec, request)
+        self._client.run((call,), self._timeout)
+        return call.outcome()
 
     def upstream(self, sink: Sink) -> Upstream:
         if self._sharded:
@@ -170,7 +183,7 @@ class RedisBackend:
         ):
             if probe.refused(listener.ask(probe.subscribe)):
                 return
-            startup.warn_of_eviction(speaker.ask(startup.INFO))
+            self._eviction = startup.eviction_policy(speaker.ask(startup.INFO))
             if not probe.refused(speaker.ask(probe.announce)):
                 probe.heard(listener.reply())
 
@@ -192,6 +205,15 @@ class RedisBackend:
             await side.client.run(calls, self._timeout)
             pages += [call.outcome() for call in calls]
         return pages
+
+    async def acontrol(self, request: ControlRequest) -> Any:
+        side = self._side()
+        if not side.checked:
+            await self.acheck()
+        check_eviction(self._eviction)
+        call = ControlCall(self._codec, request)
+        await side.client.run((call,), self._timeout)
+        return call.outcome()
 
     def aupstream(self, sink: Sink) -> Upstream:
         client = self._side().client
@@ -258,7 +280,7 @@ class RedisBackend:
             stack.push_async_callback(speaker.close)
             if probe.refused(await listener.ask(probe.subscribe, seconds)):
                 return
-            startup.warn_of_eviction(await speaker.ask(startup.INFO, seconds))
+            self._eviction = startup.eviction_policy(await speaker.ask(startup.INFO, seconds))
             if not probe.refused(await speaker.ask(probe.announce, seconds)):
                 probe.heard(await listener.reply(seconds))
 

@@ -44,6 +44,10 @@ class Keys:
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return self._key_start + channel.encode() + b"}:k:" + digest.encode()
 
+    def control(self, name: bytes) -> bytes:
+        """A key of leases or revocations; control.py says which there are."""
+        return self._key_start + b".control}:" + name
+
     def channel_of(self, announced_on: bytes) -> str | None:
         """The channel whose pub/sub channel this is; None for another prefix or database."""
         start = self._announce_start

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ...errors import ForeignRecord
 from ...records import decode_announcement
+from ..admission import CONTROL
 from ..base import Sink
 from .keys import Keys
 from .resp import Reader, ReplyError, new_reader, pack
@@ -111,6 +112,9 @@ class Link:
                     try:
                         announcement = decode_announcement(message[2])
                     except (ForeignRecord, ValueError) as error:
+                        if channel == CONTROL:
+                            self._sink.told(message[2])
+                            continue
                         log.warning("channel %r: a message that is not ours: %s", channel, error)
                         announced(channel, None)
                     else:

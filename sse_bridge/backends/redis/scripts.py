@@ -89,6 +89,10 @@ class Codec:
             f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}",
         )
 
+    @property
+    def publish_command(self) -> bytes:
+        return b"SPUBLISH" if self._sharded else b"PUBLISH"
+
     def append(self, batch: Append, age_ms: int | None) -> tuple[Any, ...]:
         """Number of keys, keys and arguments of one append; `age_ms` of the first attempt, None if this is it."""
         meta, log_key, announce = self.keys.of(batch.channel)

@@ -107,15 +107,19 @@ class Probe:
             log.warning("the live link told %r instead of our own probe; readers may hear of events late", message)
 
 
-def warn_of_eviction(info: Any) -> None:
-    """Logs a warning if Redis may delete logs when memory runs short; silence where INFO is not allowed."""
+def eviction_policy(info: Any) -> str | None:
+    """What Redis does when memory runs short, with a warning if it deletes logs then; None where INFO is not allowed."""
     if not isinstance(info, bytes):
-        return
+        return None
     for line in info.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name == b"maxmemory_policy" and value != b"noeviction":
-            log.warning(
-                "Redis has maxmemory-policy %s: when memory runs short it deletes logs, and readers see gaps; "
-                "set it to noeviction",
-                value.decode("ascii", "replace"),
-            )
+        if name == b"maxmemory_policy":
+            policy = value.decode("ascii", "replace")
+            if policy != "noeviction":
+                log.warning(
+                    "Redis has maxmemory-policy %s: when memory runs short it deletes logs, and readers see gaps; "
+                    "set it to noeviction",
+                    policy,
+                )
+            return policy
+    return None

@@ -1,0 +1,87 @@
+"""The part of the façade that ends streams of others: `Bridge.revoke`, and what the backend is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backends.admission import Revoke, target_of
+from .backends.base import Backend
+from .config import Settings
+from .errors import ConfigurationError, InvalidInput
+from .events import check_channel
+from .streams.response import MAX_USER_CHARACTERS
+
+MAX_SECONDS = 10 * 365 * 86_400  # as good as for ever; the backend's arithmetic is exact up to there
+
+
+def revocation(settings: Settings, user: str | None, channel: str | None, seconds: float | None) -> Revoke:
+    """Raises `InvalidInput`; 0 seconds take a revocation back."""
+    if user is None and channel is None:
+        raise InvalidInput("nothing to revoke: give user=, channel=, or both")
+    if user is not None and (not isinstance(user, str) or not 0 < len(user) <= MAX_USER_CHARACTERS):
+        raise InvalidInput(f"user must be a text of 1 to {MAX_USER_CHARACTERS} characters, got {user!r:.120}")
+    if channel is not None:
+        check_channel(channel)
+    if seconds is None:
+        seconds = settings.max_stream_seconds
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidInput(f"seconds must be from 0 to {MAX_SECONDS}, got {seconds!r}")
+    return Revoke(target_of(user, channel), seconds)
+
+
+class Revocations:
+    """Methods of `Bridge`."""
+
+    settings: Settings
+    backend: Backend
+
+    def _check_sync(self, name: str) -> None:
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
+
+    def revoke(self, *, user: str | None = None, channel: str | None = None, seconds: float | None = None) -> None:
+        """Ends the streams of a user, of a channel, or of a user on a channel, in all processes, and refuses new ones.
+
+        A process with a live link to the broker ends them at once; one that has lost it ends the streams of all users
+        after 10 s. Clients that come back are answered 403. Calling it again is harmless, and sets the time anew.
+
+        Args:
+            user: as in `Grant.user`; any text.
+            channel: a channel's name; streams that follow others besides are ended too.
+            seconds: how long it stays in force, above 0; ``max_stream_seconds`` if omitted.
+
+        Raises:
+            InvalidInput: neither user nor channel, or a value that breaks a rule.
+            ConfigurationError: the backend cannot revoke, or Redis evicts keys.
+            BackendUnavailable: the broker did not confirm it; call it again.
+            AsyncContextError: this thread runs an event loop; use `arevoke`.
+        """
+        self._check_sync("revoke")
+        self._control().control(revocation(self.settings, user, channel, seconds))
+
+    async def arevoke(
+        self, *, user: str | None = None, channel: str | None = None, seconds: float | None = None
+    ) -> None:
+        """The async twin of `revoke`."""
+        self._check_open()
+        await self._control().acontrol(revocation(self.settings, user, channel, seconds))
+
+    def unrevoke(self, *, user: str | None = None, channel: str | None = None) -> None:
+        """Takes back a `revoke` with the same arguments; what was ended may connect again."""
+        self._check_sync("unrevoke")
+        self._control().control(revocation(self.settings, user, channel, 0))
+
+    async def aunrevoke(self, *, user: str | None = None, channel: str | None = None) -> None:
+        """The async twin of `unrevoke`."""
+        self._check_open()
+        await self._control().acontrol(revocation(self.settings, user, channel, 0))
+
+    def _control(self) -> Any:
+        if not getattr(self.backend, "can_control", False):
+            raise ConfigurationError(
+                f"the backend {self.backend.name!r} cannot revoke: it lacks the optional contract of "
+                "sse_bridge.backends.admission"
+            )
+        return self.backend

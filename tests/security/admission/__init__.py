@@ -1,0 +1,1 @@
+"""Who may hold a stream, and what everybody else is answered."""
