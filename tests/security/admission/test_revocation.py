@@ -129,7 +129,7 @@ async def test_what_breaks_a_rule(make_bridge: Callable[..., Bridge]) -> None:
 
 @pytest.mark.needs("redis7")
 async def test_the_permissions_that_the_docs_name(private_redis: Callable[..., RedisServer]) -> None:
-    [named] = re.findall(r"needs\n`(\+time [^`]*)`", (ROOT / "docs/security_limits.md").read_text("utf-8"))
+    [named] = re.findall(r"needs\n`(\+time [^`]*)`", (ROOT / "docs/security.md").read_text("utf-8"))
     rule = "user app on >secret resetchannels ~sse_bridge:* &sse_bridge:* -@all +eval +evalsha +get +set +del +rpush +lrange"
     rule += " +lindex +llen +ltrim +pexpire +pttl +publish +subscribe +unsubscribe +hsetnx +hset +hmget +ping"
     server = private_redis(config=["user default off", f"{rule} {named}"])
