@@ -68,27 +68,13 @@ def decode_record(epoch: bytes, record: bytes) -> Entry:
     try:
         if head is None:
             raise ValueError("unknown version or header")
-        return _entry(_known_epoch(epoch), record[head.end() :], *head.groups())
+        version, offset, prev, check, time_ms, visibility, kind, type_ = head.groups()
+        return Entry(
+            _known_epoch(epoch), int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind],
+            _known_type(type_), record[head.end() :], version == b"1",
+        )  # fmt: skip
     except ValueError as error:
         raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
-
-
-def _entry(
-    epoch: bytes,
-    data: bytes,
-    version: bytes,
-    offset: bytes,
-    prev: bytes,
-    check: bytes,
-    time_ms: bytes,
-    visibility: bytes,
-    kind: bytes,
-    type: bytes,
-) -> Entry:
-    return Entry(
-        epoch, int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind], _known_type(type), data,
-        version == b"1",
-    )  # fmt: skip
 
 
 class Announcement:
@@ -113,9 +99,12 @@ def decode_announcement(payload: bytes) -> Announcement:
     try:
         alone = _ANNOUNCED_ALONE.match(payload)
         if alone is not None:  # the common case, one event
-            epoch, top, *fields = alone.groups()
-            entry = _entry(_known_epoch(epoch), payload[alone.end() :], *fields)
-            return Announcement(entry.epoch, int(top), [entry])
+            epoch, top, version, offset, prev, check, time_ms, visibility, kind, type_ = alone.groups()
+            entry = Entry(
+                epoch, int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind], _known_type(type_),
+                payload[alone.end() :], version == b"1",
+            )  # fmt: skip
+            return Announcement(epoch, int(top), [entry])
         head, newline, rest = payload.partition(b"\n")
         epoch, top, *lengths = head.split(b" ")
         if not (newline and top.isdigit() and len(top) <= 16):
