@@ -29,6 +29,7 @@ from .follow.wish import Wish, make_wish
 from .forks import after_fork
 from .history import history_events, history_wish
 from .hub.loop import LoopHub
+from .hub.tally import Tally
 from .hub.threads import ThreadHub
 from .publication import Item, Many, Result, closing, position_of, single
 from .streams.registry import Registry
@@ -74,6 +75,7 @@ class Bridge:
     def _begin(self) -> None:
         self.streams = Registry()  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
         self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
@@ -296,7 +298,7 @@ class Bridge:
             with self._lock:
                 hub = self._thread_hub
                 if hub is None:
-                    hub = self._thread_hub = ThreadHub(self.backend, self.settings)
+                    hub = self._thread_hub = ThreadHub(self.backend, self.settings, self.tally)
         return hub
 
     def loop_hub(self) -> LoopHub:
@@ -308,8 +310,20 @@ class Bridge:
             with self._lock:
                 for other in [each for each in self._loop_hubs if each.is_closed()]:
                     del self._loop_hubs[other]  # nobody will close it any more, and it keeps its loop
-                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
+                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings, self.tally)
         return hub
+
+    def hubs(self) -> list[ThreadHub | LoopHub]:
+        """The open hubs of this process: that for threads and those of all its loops. From any thread."""
+        if self._pid != os.getpid():
+            after_fork(self, Bridge._begin)
+        with self._lock:
+            hubs: list[ThreadHub | LoopHub] = [
+                hub for loop, hub in self._loop_hubs.items() if not (hub.closed or loop.is_closed())
+            ]
+            if self._thread_hub is not None:
+                hubs.append(self._thread_hub)
+        return hubs
 
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
         """A checked request for these channels; see `make_wish` for the options."""

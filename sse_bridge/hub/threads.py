@@ -30,6 +30,7 @@ from ..follow.wish import Wish
 from .alarms import Alarms
 from .holds import Holds
 from .switchboard import Switchboard, log_lag
+from .tally import Tally
 from .wakers import new_waker
 
 TICK_SECONDS: Final = 1.0
@@ -145,9 +146,9 @@ class ThreadHub:
         abandoned: readers whose owner forgot to close them.
     """
 
-    def __init__(self, backend: SyncBackend, settings: Settings) -> None:
+    def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
         self.lock = threading.Lock()
-        self.board = Switchboard(settings)
+        self.board = Switchboard(settings, tally)
         self.alarms: Alarms[ThreadReader] = Alarms()
         self.closed = False
         self.abandoned: deque[ThreadReader] = deque()
@@ -190,6 +191,12 @@ class ThreadHub:
         """How many readers are on this hub."""
         with self.lock:
             return len(self.board.readers())
+
+    def behind(self) -> int:
+        """How many entries the slowest reader is behind the head."""
+        with self.lock:
+            readers = self.board.readers()
+        return max((reader.follower.behind for reader in readers), default=0)  # numbers only: no lock is needed
 
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:
