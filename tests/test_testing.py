@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import starlette
 from flask import Flask, Response
 
 import sse_bridge
@@ -30,12 +31,17 @@ from sse_bridge.testing import (
     record,
 )
 from sse_bridge_asgi import EventStreamApp
+from sse_bridge_flask import SSEBridge, event_stream
 from tests.bridge import conftest as bridge_fixtures
 from tests.bridge.both import Both
 from tests.django_app.conftest import NATIVE_ASGI
 from tests.support.process import ROOT
+from tests.support.wait import wait_for
 
 both = bridge_fixtures.both
+
+# Starlette 1.9 is the first whose TestClient returns before the app has.
+STREAMING_TEST_CLIENT = tuple(map(int, starlette.__version__.split(".")[:2])) >= (1, 9)
 
 BLOCKS = dict(
     re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.DOTALL)
@@ -150,6 +156,58 @@ def test_silence_is_an_error_that_says_what_came() -> None:
         with pytest.raises(BrokenStream, match=r"within 0.2 s; before that came .*data='1'"):
             stream.next()
     assert body.closed.is_set()
+
+
+def test_a_body_that_holds_its_thread_is_told() -> None:
+    go = threading.Event()
+
+    def view() -> Iterator[bytes]:
+        yield b"data: 1\n\n"
+        go.wait()
+        yield b"data: 2\n\n"
+
+    body = view()
+    stream = read_stream(body, timeout=0.2)
+    assert stream.next().data == "1"
+    with pytest.raises(BrokenStream, match=r"still runs after 0.2 s"):
+        stream.close()
+    go.set()
+    stream.timeout = 10
+    stream.close()
+    body.close()
+
+
+@pytest.mark.parametrize("channels", [True, False])
+def test_everything_is_given_back_to_a_flask_app(channels: bool) -> None:
+    app = Flask(__name__)
+    SSEBridge(app, default=False)
+    bridge: Bridge = app.extensions["sse_bridge"]
+
+    def source() -> Iterator[str]:
+        yield "one"
+        threading.Event().wait(0.05)
+        yield "two"
+
+    app.add_url_rule("/", "events", lambda: event_stream("a" if channels else source()))
+    with read_stream(app.test_client().get("/"), timeout=10) as stream:
+        assert stream.next().event == "stream.open"
+        assert len(bridge.streams) == 1
+    wait_for(lambda: len(bridge.streams) == 0)
+    wait_for(lambda: not any(thread.name == "sse_bridge-test-stream" for thread in threading.enumerate()))
+
+
+if STREAMING_TEST_CLIENT:
+
+    @pytest.mark.filterwarnings("ignore:Using .httpx. with")
+    def test_starlettes_own_client_streams_where_it_can() -> None:
+        from starlette.testclient import TestClient
+
+        with memory_bridge() as bridge:
+            app = EventStreamApp(channels=["a"])
+            with TestClient(app).stream("GET", "/") as response, read_stream(response, timeout=10) as stream:
+                assert stream.next().event == "stream.open"
+                bridge.publish("a", 1)
+                assert stream.next().json() == 1
 
 
 def test_an_end_is_an_end() -> None:

@@ -10,9 +10,10 @@ parse_sse       bytes back to events, strictly
 Nothing here needs a test framework; what goes wrong is an AssertionError that says what was expected.
 """
 
+from .asgi import asgi_stream
 from .parser import BrokenStream, ServerSentEvent, SSEParser, parse_sse
 from .recorder import Recorder, memory_bridge, record
-from .streams import AsyncStreamReader, StreamReader, aread_stream, asgi_stream, read_stream
+from .streams import AsyncStreamReader, StreamReader, aread_stream, read_stream
 
 __all__ = [
     "AsyncStreamReader",
