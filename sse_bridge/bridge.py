@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from .backends.adapt import both_colours
 from .backends.base import Appended, AsyncBackend, Backend, SyncBackend
+from .backends.observed import Appends
 from .backends.urls import make_backend
 from .config import Policy, Settings
 from .errors import AsyncContextError, BridgeClosed, ChannelClosed, PolicyNotSupported
@@ -69,6 +70,7 @@ class Bridge:
     def _setup(self, settings: Settings, backend: SyncBackend | AsyncBackend | None) -> None:
         self.settings = settings
         self.backend: Backend = both_colours(backend) if backend is not None else make_backend(settings)
+        self.appends: Appends = self.backend  # what publishing goes through: observers stand around it
         self.closed = False
         self._begin()
 
@@ -115,7 +117,7 @@ class Bridge:
         """
         self._check_sync("publish")
         batch = single(self.settings, channel, data, type, visibility, store, idempotency_key)
-        return position_of(batch, self.backend.append(batch))
+        return position_of(batch, self.appends.append(batch))
 
     async def apublish(
         self,
@@ -130,7 +132,7 @@ class Bridge:
         """The async twin of `publish`. Cancelling it leaves open whether the event was published."""
         self._check_open()
         batch = single(self.settings, channel, data, type, visibility, store, idempotency_key)
-        return position_of(batch, await self.backend.aappend(batch))
+        return position_of(batch, await self.appends.aappend(batch))
 
     def publish_many(self, items: Iterable[Item]) -> list[Result]:
         """Publishes many events with one call per channel, all or nothing there.
@@ -143,13 +145,13 @@ class Bridge:
         """
         self._check_sync("publish_many")
         many = Many(self.settings, items)
-        return many.settle(self.backend.append_many(many.batches))
+        return many.settle(self.appends.append_many(many.batches))
 
     async def apublish_many(self, items: Iterable[Item]) -> list[Result]:
         """The async twin of `publish_many`; channels share round trips."""
         self._check_open()
         many = Many(self.settings, items)
-        appends = [self.backend.aappend(batch) for batch in many.batches]
+        appends = [self.appends.aappend(batch) for batch in many.batches]
         return many.settle(await asyncio.gather(*appends, return_exceptions=True))
 
     def close_channel(self, channel: str, reason: str = "completed") -> Position | None:
@@ -157,7 +159,7 @@ class Bridge:
         self._check_sync("close_channel")
         batch = closing(channel, reason)
         try:
-            return position_of(batch, self.backend.append(batch))
+            return position_of(batch, self.appends.append(batch))
         except ChannelClosed:
             page = self.backend.read([ReadRequest(channel, limit=0)])[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
@@ -167,7 +169,7 @@ class Bridge:
         self._check_open()
         batch = closing(channel, reason)
         try:
-            return position_of(batch, await self.backend.aappend(batch))
+            return position_of(batch, await self.appends.aappend(batch))
         except ChannelClosed:
             page = (await self.backend.aread([ReadRequest(channel, limit=0)]))[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))

@@ -26,7 +26,7 @@ except ImportError as error:
     ) from error
 
 from .backends.base import Append, Appended
-from .backends.observed import ObservedBackend, Outcome, observe, stop_observing
+from .backends.observed import ObservedAppends, Outcome, observe, stop_observing
 from .bridge import Bridge
 from .errors import ConfigurationError, SSEBridgeError
 
@@ -75,7 +75,7 @@ class BridgeCollector(Collector):
                 f"the registry has metrics named {prefix}… already ({error}); give each bridge a prefix or a registry "
                 "of its own, or unregister the other one"
             ) from None
-        self._observed: ObservedBackend | None = observe(bridge, self._publishing)
+        self._observed: ObservedAppends | None = observe(bridge, self._publishing)
 
     def unregister(self) -> None:
         """Takes the metrics out of the registry and lets the bridge publish uncounted again; idempotent."""

@@ -77,11 +77,11 @@ def test_failures_are_counted_by_error(both: Both, scrape: Scrape, monkeypatch: 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    inner = both.bridge.backend.inner  # type: ignore[attr-defined]
-    monkeypatch.setattr(inner, "aappend" if both.asynchronous else "append", broken)
+    backend = both.bridge.backend
+    monkeypatch.setattr(backend, "aappend" if both.asynchronous else "append", broken)
     with pytest.raises(ZeroDivisionError):
         both.publish("c", 1)
-    monkeypatch.setattr(inner, "append_many", broken)
+    monkeypatch.setattr(backend, "append_many", broken)
     with pytest.raises(ZeroDivisionError):
         both.publish_many([("c", 1)])
     assert scrape("publish_failures_total", error="other") == 2
@@ -186,41 +186,38 @@ async def test_hubs_of_all_loops_are_summed_and_scraped_from_any_thread() -> Non
 
 def test_a_bridge_that_is_not_registered_pays_nothing() -> None:
     with Bridge() as bridge:
-        backend = bridge.backend
         first, second = Scrape(bridge), Scrape(bridge)
-        assert bridge.backend is not backend
+        assert bridge.appends is not bridge.backend
         bridge.publish("a", 1)
         first.collector.unregister()
         first.collector.unregister()
         bridge.publish("a", 2)
         assert second("events_published_total", kind="stored") == 2
         second.collector.unregister()
-        assert bridge.backend is backend
+        assert bridge.appends is bridge.backend
         assert list(second.registry.collect()) == []
 
 
 def test_observers_leave_in_any_order() -> None:
     with Bridge() as bridge:
-        backend = bridge.backend
         layers = [observe(bridge, lambda *_: None) for _ in range(3)]
         for layer in (layers[1], layers[2], layers[0], layers[1]):
             stop_observing(bridge, layer)
-        assert bridge.backend is backend
+        assert bridge.appends is bridge.backend
 
 
 def test_names_are_taken_once() -> None:
     with Bridge(metrics_prefix="shop_") as bridge:
-        backend = bridge.backend
         registry = CollectorRegistry()
         collector = register(bridge, registry)
         assert b"shop_active_streams 0.0" in generate_latest(registry)
-        observed = bridge.backend
+        observed = bridge.appends
         with pytest.raises(ConfigurationError, match="shop_"):
             register(bridge, registry)
-        assert bridge.backend is observed, "the second one left no observer behind"
+        assert bridge.appends is observed, "the second one left no observer behind"
         register(bridge, registry, prefix="other_").unregister()
         collector.unregister()
-        assert bridge.backend is backend
+        assert bridge.appends is bridge.backend
 
 
 def test_no_label_holds_a_channel() -> None:

@@ -81,12 +81,11 @@ def test_what_was_not_published_is_not_recorded(both: Both) -> None:
 
 def test_recorders_nest_and_leave_the_bridge_as_it_was() -> None:
     with Bridge() as bridge:
-        backend = bridge.backend
         with record(bridge) as outer:
             bridge.publish("a", 1)
             with record(bridge) as inner:
                 bridge.publish("a", 2)
-        assert bridge.backend is backend
+        assert bridge.appends is bridge.backend
         assert [len(outer.events), len(inner.events)] == [2, 1]
 
 

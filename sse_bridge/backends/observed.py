@@ -1,18 +1,17 @@
-"""A backend that tells somebody what was appended through it: metrics count, a test's recorder collects.
+"""Observers of what a bridge appends: metrics count, a test's recorder collects.
 
-It is put around a bridge's backend when the first observer comes, so a bridge that nobody observes pays nothing.
-Everything but the appends goes straight to the backend inside.
+They stand between a bridge and its backend while somebody observes, so a bridge that nobody observes pays nothing; reading
+does not pass here.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import SSEBridgeError
-from ..follow.page import Page, ReadRequest
-from .base import Append, Appended, Backend, Sink, Upstream
+from .base import Append, Appended
 
 Outcome = Appended | BaseException  # of one batch
 
@@ -23,27 +22,32 @@ class Observer(Protocol):
     def __call__(self, batches: Sequence[Append], outcomes: Sequence[Outcome], seconds: float) -> None: ...
 
 
+class Appends(Protocol):
+    """The part of a backend that publishes, in both colours."""
+
+    def append(self, batch: Append) -> Appended: ...
+
+    def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]: ...
+
+    async def aappend(self, batch: Append) -> Appended: ...
+
+
 class Owner(Protocol):
-    """Whoever publishes through a backend: a bridge."""
+    """Whoever publishes: a bridge."""
 
-    backend: Backend
+    appends: Appends
 
 
-class ObservedBackend:
+class ObservedAppends:
     """See the module.
 
     Attributes:
-        inner: the backend that does the work.
+        inner: the backend, or another observer around it.
     """
 
-    def __init__(self, inner: Backend, observer: Observer) -> None:
+    def __init__(self, inner: Appends, observer: Observer) -> None:
         self.inner = inner
-        self.name = inner.name
-        self.can_block = inner.can_block
         self._observer = observer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # what is no part of the contract, such as `hold`
 
     def append(self, batch: Append) -> Appended:
         began = time.perf_counter()
@@ -75,38 +79,22 @@ class ObservedBackend:
         self._observer(batches, outcomes, time.perf_counter() - began)
         return outcomes
 
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
-        return self.inner.read(requests)
 
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
-        return await self.inner.aread(requests)
-
-    def upstream(self, sink: Sink) -> Upstream:
-        return self.inner.upstream(sink)
-
-    def aupstream(self, sink: Sink) -> Upstream:
-        return self.inner.aupstream(sink)
-
-    def close(self) -> None:
-        self.inner.close()
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
-
-
-def observe(owner: Owner, observer: Observer) -> ObservedBackend:
-    """Puts an observer around the owner's backend; hand what it returns to `stop_observing`."""
-    observed = ObservedBackend(owner.backend, observer)
-    owner.backend = observed
+def observe(owner: Owner, observer: Observer) -> ObservedAppends:
+    """Lets an observer see the owner's appends; hand what it returns to `stop_observing`."""
+    observed = ObservedAppends(owner.appends, observer)
+    owner.appends = observed
     return observed
 
 
-def stop_observing(owner: Owner, observed: ObservedBackend) -> None:
+def stop_observing(owner: Owner, observed: ObservedAppends) -> None:
     """Takes it away again, wherever it stands among other observers; idempotent."""
-    around: Any = owner
-    name = "backend"
-    while (backend := getattr(around, name)) is not observed:
-        if not isinstance(backend, ObservedBackend):
+    if owner.appends is observed:
+        owner.appends = observed.inner
+        return
+    around = owner.appends
+    while isinstance(around, ObservedAppends):
+        if around.inner is observed:
+            around.inner = observed.inner
             return
-        around, name = backend, "inner"
-    setattr(around, name, observed.inner)
+        around = around.inner
