@@ -20,6 +20,7 @@ from typing_extensions import Self
 
 from .backends.adapt import both_colours
 from .backends.base import Appended, AsyncBackend, Backend, SyncBackend
+from .backends.observed import Appends
 from .backends.spooling import with_spool
 from .backends.urls import make_backend
 from .config import Policy, Settings
@@ -32,6 +33,7 @@ from .follow.wish import Wish, make_wish
 from .forks import after_fork
 from .history import history_events, history_wish
 from .hub.loop import LoopHub
+from .hub.tally import Tally
 from .hub.threads import ThreadHub
 from .publication import Item, Many, Result, closing, position_of, single
 from .revocation import Revocations
@@ -74,6 +76,7 @@ class Bridge(DeadLetters, Revocations):
         self.settings = settings
         own = both_colours(backend) if backend is not None else make_backend(settings)
         self.backend: Backend = with_spool(own, settings)
+        self.appends: Appends = self.backend  # what publishing goes through: observers stand around it
         self.closed = False
         if self.settings.max_streams_per_user and not getattr(self.backend, "can_control", False):
             raise ConfigurationError(
@@ -85,6 +88,7 @@ class Bridge(DeadLetters, Revocations):
     def _begin(self) -> None:
         self.streams = Registry(self.settings.max_streams)  # a fork does not serve its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._thread_hub: ThreadHub | None = None
         self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
@@ -124,7 +128,7 @@ class Bridge(DeadLetters, Revocations):
         """
         self._check_sync("publish")
         batch = single(self.settings, channel, data, type, visibility, store, idempotency_key)
-        return position_of(batch, self.backend.append(batch))
+        return position_of(batch, self.appends.append(batch))
 
     async def apublish(
         self,
@@ -139,7 +143,7 @@ class Bridge(DeadLetters, Revocations):
         """The async twin of `publish`. Cancelling it leaves open whether the event was published."""
         self._check_open()
         batch = single(self.settings, channel, data, type, visibility, store, idempotency_key)
-        return position_of(batch, await self.backend.aappend(batch))
+        return position_of(batch, await self.appends.aappend(batch))
 
     def publish_many(self, items: Iterable[Item]) -> list[Result]:
         """Publishes many events with one call per channel, all or nothing there.
@@ -152,13 +156,13 @@ class Bridge(DeadLetters, Revocations):
         """
         self._check_sync("publish_many")
         many = Many(self.settings, items)
-        return many.settle(self.backend.append_many(many.batches))
+        return many.settle(self.appends.append_many(many.batches))
 
     async def apublish_many(self, items: Iterable[Item]) -> list[Result]:
         """The async twin of `publish_many`; channels share round trips."""
         self._check_open()
         many = Many(self.settings, items)
-        appends = [self.backend.aappend(batch) for batch in many.batches]
+        appends = [self.appends.aappend(batch) for batch in many.batches]
         return many.settle(await asyncio.gather(*appends, return_exceptions=True))
 
     def close_channel(self, channel: str, reason: str = "completed") -> Position | None:
@@ -166,7 +170,7 @@ class Bridge(DeadLetters, Revocations):
         self._check_sync("close_channel")
         batch = closing(channel, reason)
         try:
-            return position_of(batch, self.backend.append(batch))
+            return position_of(batch, self.appends.append(batch))
         except ChannelClosed:
             page = self.backend.read([ReadRequest(channel, limit=0)])[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
@@ -176,7 +180,7 @@ class Bridge(DeadLetters, Revocations):
         self._check_open()
         batch = closing(channel, reason)
         try:
-            return position_of(batch, await self.backend.aappend(batch))
+            return position_of(batch, await self.appends.aappend(batch))
         except ChannelClosed:
             page = (await self.backend.aread([ReadRequest(channel, limit=0)]))[0]
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
@@ -329,7 +333,7 @@ class Bridge(DeadLetters, Revocations):
             with self._lock:
                 hub = self._thread_hub
                 if hub is None:
-                    hub = self._thread_hub = ThreadHub(self.backend, self.settings)
+                    hub = self._thread_hub = ThreadHub(self.backend, self.settings, self.tally)
         return hub
 
     def loop_hub(self) -> LoopHub:
@@ -341,8 +345,20 @@ class Bridge(DeadLetters, Revocations):
             with self._lock:
                 for other in [each for each in self._loop_hubs if each.is_closed()]:
                     del self._loop_hubs[other]  # nobody will close it any more, and it keeps its loop
-                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings)
+                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings, self.tally)
         return hub
+
+    def hubs(self) -> list[ThreadHub | LoopHub]:
+        """The open hubs of this process: that for threads and those of all its loops. From any thread."""
+        if self._pid != os.getpid():
+            after_fork(self, Bridge._begin)
+        with self._lock:
+            hubs: list[ThreadHub | LoopHub] = [
+                hub for loop, hub in self._loop_hubs.items() if not (hub.closed or loop.is_closed())
+            ]
+            if self._thread_hub is not None:
+                hubs.append(self._thread_hub)
+        return hubs
 
     def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
         """A checked request for these channels; see `make_wish` for the options."""

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     compression_threshold_bytes: int = Field(512, ge=0, description="gzip: shorter writes leave as they are, in the gzip "
                                              "stream; compressed they would save little.")  # fmt: skip
     compression_level: int = Field(6, ge=1, le=9, description="zlib's level: 1 is fast, 9 is small.")
+    metrics_prefix: str = Field("sse_bridge_", pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$", description="First part of every "
+                                "name that sse_bridge.metrics exposes.")  # fmt: skip
     debug: bool = Field(False, description="Error events carry the exception's text and traceback.")
 
     # who may read

@@ -18,9 +18,15 @@ _default: Bridge | None = None
 
 def configure(bridge: Bridge | None) -> None:
     """Makes `bridge` the default one; None: built again from the environment at the next use."""
+    replace_default(bridge)
+
+
+def replace_default(bridge: Bridge | None) -> Bridge | None:
+    """`configure`, and the default bridge before; for tests, which put it back."""
     global _default
     with _lock:
-        _default = bridge
+        previous, _default = _default, bridge
+    return previous
 
 
 def get_bridge() -> Bridge:

@@ -185,6 +185,14 @@ class Cursor:
                 self.feed.suspect()  # the log is ahead of the window
         return True
 
+    @property
+    def behind(self) -> int:
+        """How many entries the head is ahead of it, as far as this process knows; 0 where they cannot be compared."""
+        window, point = self.feed.window, self.point
+        if self.ended or window is None or point is None or point.epoch != window.head.epoch:
+            return 0
+        return max(0, window.head.offset - point.offset)
+
     # what it delivers
 
     @property
@@ -235,7 +243,10 @@ class Cursor:
         after = _point_at(window.items, window.base, target)
         visibilities = window.missed(self.point, target)
         missed = None if visibilities is None else _visible(self.filter, visibilities)
-        self.dropped += target - self.point.offset
+        skipped = target - self.point.offset
+        self.dropped += skipped
+        if self.feed.losses is not None:
+            self.feed.losses.skipped(skipped)
         self.gap = Gap(SLOW, missed, Point(after.epoch, after.offset, after.check))
         self._page = []
         self.serial = NOWHERE

@@ -33,6 +33,16 @@ class Waiter(Protocol):
         """Takes the page if it can tell how the cursor goes on; False: still waiting."""
 
 
+class Losses(Protocol):
+    """Where a feed counts what its readers will never see; see hub/tally.py."""
+
+    def skipped(self, count: int) -> None:
+        """A slow-reader policy skipped so many entries, for one reader."""
+
+    def ephemeral_dropped(self) -> None:
+        """An ephemeral event did not directly follow the head."""
+
+
 class Feed:
     """One channel in one process.
 
@@ -43,10 +53,12 @@ class Feed:
         reading: a read is under way (of either kind); at most one at a time.
         ephemerals_dropped: ephemeral events that did not follow the head directly.
         version: grows whenever a reader might see something new.
+        losses: counts for the whole process; None: nobody asks.
     """
 
-    def __init__(self, channel: str, window_bytes: int) -> None:
+    def __init__(self, channel: str, window_bytes: int, losses: Losses | None = None) -> None:
         self.channel = channel
+        self.losses = losses
         self.window: Window | None = None
         self.confirmed = False
         self.stale = True
@@ -206,6 +218,8 @@ class Feed:
                     self.version += 1
                 else:
                     self.ephemerals_dropped += 1
+                    if self.losses is not None:
+                        self.losses.ephemeral_dropped()
             elif entry.offset == head.offset + 1 and entry.prev == head.check:
                 window.push(entry)
                 head = entry

@@ -131,6 +131,11 @@ class Follower:
         return sum(cursor.dropped for cursor in self.cursors)
 
     @property
+    def behind(self) -> int:
+        """How many entries it is behind the head of its slowest channel."""
+        return max([cursor.behind for cursor in self.cursors])
+
+    @property
     def lags(self) -> bool:
         """Its policy skipped entries; True once."""
         lags = self.dropped > 0 and not self._told_lag

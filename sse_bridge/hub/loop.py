@@ -28,6 +28,7 @@ from .cohort import Cohort, Target
 from .guards import LoopGuard
 from .holds import Holds
 from .switchboard import Reader, Switchboard, log_lag
+from .tally import Tally
 from .ward import Stay
 
 TICK_SECONDS: Final = 1.0
@@ -113,9 +114,9 @@ class LoopReader:
 class LoopHub:
     """See the module."""
 
-    def __init__(self, backend: AsyncBackend, settings: Settings) -> None:
+    def __init__(self, backend: AsyncBackend, settings: Settings, tally: Tally | None = None) -> None:
         self.loop = asyncio.get_running_loop()
-        self.board = Switchboard(settings)
+        self.board = Switchboard(settings, tally)
         self.alarms: Alarms[LoopReader] = Alarms()
         self.closed = False
         self.max_write_bytes = settings.max_write_bytes
@@ -131,6 +132,10 @@ class LoopHub:
         """How many readers are on this hub, in cohorts or alone."""
         alone = sum(1 for reader in self.board.readers() if isinstance(reader, LoopReader))
         return alone + sum(len(cohort.members) for cohort in self._cohorts.values())
+
+    def behind(self) -> int:
+        """How many entries the slowest reader is behind the head; a pushed one is as far as its cohort."""
+        return max((reader.follower.behind for reader in self.board.readers()), default=0)
 
     def enter(self, wish: Wish) -> LoopReader:
         reader = LoopReader(self, self.board.follower(wish), Holds(self._backend, wish))

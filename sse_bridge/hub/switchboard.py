@@ -20,6 +20,7 @@ from ..follow.page import Page, ReadRequest
 from ..follow.policies import Pace
 from ..follow.wish import Wish
 from ..records import Announcement
+from .tally import Tally
 
 logger = logging.getLogger("sse_bridge.hub")
 
@@ -49,10 +50,12 @@ class Switchboard:
         feeds: by channel, with readers or lingering.
         cache: batches shared by the followers of this hub.
         checked_seconds: how long the last full round of position checks took; the setting, or more under load.
+        tally: counts what was lost; shared by the hubs of a bridge.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tally: Tally | None = None) -> None:
         self._settings = settings
+        self.tally = tally or Tally()
         self.feeds: dict[str, Feed] = {}
         self.cache = BatchCache()
         self.checked_seconds = settings.check_seconds
@@ -74,7 +77,7 @@ class Switchboard:
         """The channel's feed, made and queued for subscription at its first use."""
         feed = self.feeds.get(channel)
         if feed is None:
-            feed = self.feeds[channel] = Feed(channel, self._settings.window_bytes)
+            feed = self.feeds[channel] = Feed(channel, self._settings.window_bytes, self.tally)
             self._versions[channel] = feed.version
             self._to_subscribe.append(channel)
         self._lingering.pop(channel, None)
@@ -153,6 +156,8 @@ class Switchboard:
         news = any(feed.confirmed for feed in feeds)
         for feed in feeds:
             feed.lose()
+        if news:
+            self.tally.link_lost()
         return news
 
     def changed(self) -> set[Reader]:

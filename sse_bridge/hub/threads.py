@@ -32,6 +32,7 @@ from .alarms import Alarms
 from .guards import ThreadGuard
 from .holds import Holds
 from .switchboard import Switchboard, log_lag
+from .tally import Tally
 from .wakers import new_waker
 from .ward import Stay
 
@@ -148,9 +149,9 @@ class ThreadHub:
         abandoned: readers whose owner forgot to close them.
     """
 
-    def __init__(self, backend: SyncBackend, settings: Settings) -> None:
+    def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
         self.lock = threading.Lock()
-        self.board = Switchboard(settings)
+        self.board = Switchboard(settings, tally)
         self.alarms: Alarms[ThreadReader] = Alarms()
         self.closed = False
         self.abandoned: deque[ThreadReader] = deque()
@@ -200,6 +201,12 @@ class ThreadHub:
         with self.lock:
             self.guard.ward.join(reader, user, tuple(cursor.channel for cursor in reader.follower.cursors), stream)
         self._subscribe()
+
+    def behind(self) -> int:
+        """How many entries the slowest reader is behind the head."""
+        with self.lock:
+            readers = self.board.readers()
+        return max((reader.follower.behind for reader in readers), default=0)  # numbers only: no lock is needed
 
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:

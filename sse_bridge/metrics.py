@@ -1,0 +1,187 @@
+"""Prometheus metrics of a bridge: `register` it once, and expose the registry as you do for everything else.
+
+Two kinds, for two reasons:
+
+publishing  a counter and a histogram of prometheus_client itself, moved by each append (about 3 µs), so that
+            they are summed over workers in its multiprocess mode too
+reading     looked up when somebody scrapes: open streams, readers, how far the slowest is behind, what was dropped. The
+            path of a delivered event pays nothing; but a scrape sees the process that answers it, and no other
+
+No label ever holds a channel, a user or an id: their number would be bounded by nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "sse_bridge.metrics needs prometheus_client 0.20 or later: pip install 'sse-bridge[metrics]'"
+    ) from error
+
+from .backends.base import Append, Appended
+from .backends.observed import ObservedAppends, Outcome, observe, stop_observing
+from .bridge import Bridge
+from .errors import ConfigurationError, SSEBridgeError
+
+__all__ = ["PUBLISH_BUCKETS_SECONDS", "BridgeCollector", "register"]
+
+# From an append in memory to the default publish_timeout_seconds.
+PUBLISH_BUCKETS_SECONDS: Final = (
+    0.000025, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+
+_LOOKS: Final = 20  # at collections of a loop that runs on another thread; each takes microseconds
+
+
+def register(bridge: Bridge, registry: CollectorRegistry = REGISTRY, prefix: str | None = None) -> BridgeCollector:
+    """Exposes a bridge's metrics in a registry, and begins to count and time its publishes.
+
+    Args:
+        bridge: one per prefix and registry.
+        registry: prometheus_client's own one if omitted.
+        prefix: first part of all names; the setting ``metrics_prefix`` (``sse_bridge_``) if omitted.
+
+    Returns:
+        The collector; its `unregister` undoes it.
+
+    Raises:
+        ConfigurationError: the registry has these names already.
+    """
+    return BridgeCollector(bridge, registry, bridge.settings.metrics_prefix if prefix is None else prefix)
+
+
+class BridgeCollector(Collector):
+    """What a registry asks at each scrape; made by `register`. Safe for any thread, and after fork.
+
+    In a forked child the counters of publishes go on from the parent's, as all of prometheus_client's do.
+    """
+
+    def __init__(self, bridge: Bridge, registry: CollectorRegistry, prefix: str) -> None:
+        self._bridge = bridge
+        self._registry = registry
+        self._prefix = prefix
+        self._publishing = _Publishing(prefix)
+        try:
+            registry.register(self)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the registry has metrics named {prefix}… already ({error}); give each bridge a prefix or a registry "
+                "of its own, or unregister the other one"
+            ) from None
+        self._observed: ObservedAppends | None = observe(bridge, self._publishing)
+
+    def unregister(self) -> None:
+        """Takes the metrics out of the registry and lets the bridge publish uncounted again; idempotent."""
+        observed, self._observed = self._observed, None
+        if observed is not None:
+            self._registry.unregister(self)
+            stop_observing(self._bridge, observed)
+
+    def describe(self) -> Iterator[Metric]:
+        """The names, for the registry to find duplicates without a look at the bridge."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything as it stands now."""
+        yield from self._publishing.collect()
+        hubs = self._bridge.hubs()
+        tally = self._bridge.tally
+        dropped = CounterMetricFamily(
+            self._prefix + "events_dropped",
+            "Entries that slow-reader policies skipped, per reader (slow), and ephemeral events that came out of order, "
+            "per event loop (ephemeral); ephemeral events that found the broker away, and dead letters (spool).",
+            labels=["reason"],
+        )
+        dropped.add_metric(["slow"], tally.slow)
+        dropped.add_metric(["ephemeral"], tally.ephemeral)
+        spool = self._bridge.spool
+        dropped.add_metric(["spool"], spool.dropped + spool.dead)
+        yield dropped
+        yield CounterMetricFamily(
+            self._prefix + "broker_link_lost",
+            "How often an event loop or the threads lost their live link to the broker.",
+            value=tally.links_lost,
+        )
+        yield CounterMetricFamily(
+            self._prefix + "events_flushed", "Spooled events that reached the log later.", value=spool.flushed
+        )
+        yield GaugeMetricFamily(
+            self._prefix + "spool_queued", "Events that wait for the broker in this process.", value=spool.queued
+        )
+        yield GaugeMetricFamily(
+            self._prefix + "active_streams",
+            "Open HTTP streams and WebSocket sessions of this process.",
+            value=len(self._bridge.streams),
+        )
+        yield GaugeMetricFamily(
+            self._prefix + "active_readers",
+            "Streams and subscriptions of this process that follow channels.",
+            value=sum(_look(hub.readers) for hub in hubs),
+        )
+        yield GaugeMetricFamily(
+            self._prefix + "queue_depth",
+            "How many entries the slowest reader of this process is behind the head of its channel.",
+            value=max((_look(hub.behind) for hub in hubs), default=0),
+        )
+
+
+class _Publishing:
+    """The observer of a bridge's appends."""
+
+    def __init__(self, prefix: str) -> None:
+        published = Counter(
+            prefix + "events_published",
+            "Events that the log took (stored), that were only announced (ephemeral), or that wait for the broker (spooled).",
+            ["kind"],
+            registry=None,
+        )
+        self._failures = Counter(
+            prefix + "publish_failures",
+            "Appends that raised, by the name of the error; PublishUncertain may have been stored.",
+            ["error"],
+            registry=None,
+        )
+        self._seconds = Histogram(
+            prefix + "event_publish_duration_seconds",
+            "How long the backend took per publish; publish_many is one.",
+            buckets=PUBLISH_BUCKETS_SECONDS,
+            registry=None,
+        )
+        self._published = published
+        self._spooled = published.labels("spooled")
+        self._stored, self._ephemeral = (
+            published.labels("stored"),
+            published.labels("ephemeral"),
+        )  # no look-up per event
+
+    def __call__(self, batches: Sequence[Append], outcomes: Sequence[Outcome], seconds: float) -> None:
+        self._seconds.observe(seconds)
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                if not outcome.recognised and not (outcome.spooled and batch.ephemeral):  # that one is dropped
+                    kind = self._ephemeral if batch.ephemeral else self._spooled if outcome.spooled else self._stored
+                    kind.inc(len(batch.entries))
+            else:
+                known = isinstance(outcome, SSEBridgeError)
+                self._failures.labels(type(outcome).__name__ if known else "other").inc()
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in (self._published, self._failures, self._seconds):
+            yield from metric.collect()
+
+
+def _look(count: Callable[[], int]) -> int:
+    """Asks a hub that may run on another thread: what changes under our eyes is looked at again."""
+    for _ in range(_LOOKS):
+        try:
+            return count()
+        except RuntimeError:  # changed size during iteration
+            continue
+    return count()
