@@ -64,5 +64,5 @@ def abort_on_close(sock: Any) -> None:
     """Makes the next close of this socket a reset."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    except OSError:
+    except (OSError, ValueError):  # it is closed already; uvloop says so by ValueError
         pass
