@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -139,7 +139,9 @@ def test_publishing_for_ever_does_not_keep_the_spool_full(bridge: Bridge, networ
         bridge.publish("a", count)
         count += 1
         assert count < 200_000
-        time.sleep(0.0005)  # a publisher does something else as well; a loop of nothing else only measures the interpreter
+        time.sleep(
+            0.0005
+        )  # a publisher does something else as well; a loop of nothing else only measures the interpreter
     flushed(bridge)
     assert data(bridge) == list(range(count))[-len(data(bridge)) :]
 
