@@ -44,12 +44,12 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU that a process and its children have used, in user space and in the kernel."""
+    """CPU that a process and its children have used, in user space and in the kernel, those that have ended included."""
     ticks = 0
     for each in family(pid):
-        # the name in parentheses may hold spaces; utime and stime are fields 14 and 15 of proc(5)
+        # the name in parentheses may hold spaces; utime, stime, cutime and cstime are fields 14 to 17 of proc(5)
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))
     return ticks * TICK_SECONDS
 
 

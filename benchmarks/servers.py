@@ -19,7 +19,8 @@ NCHAN = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/share/nginx/modules
 _UVICORN = ("{python}", "-m", "uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--log-level", "warning",
             "--backlog", "4096")  # fmt: skip
 _GUNICORN = ("{python}", "-m", "gunicorn", "{app}", "--bind", "127.0.0.1:{port}", "--backlog", "4096",
-             "--worker-tmp-dir", "/dev/shm", "--log-level", "error", "--graceful-timeout", "1")  # fmt: skip
+             "--worker-tmp-dir", "/dev/shm", "--log-level", "error", "--graceful-timeout", "1",
+             "--timeout", "300")  # fmt: skip
 _GEVENT = (*_GUNICORN, "--worker-class", "gevent", "--worker-connections", "20000")
 
 
