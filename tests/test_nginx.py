@@ -86,7 +86,7 @@ def site(tmp_path: Path, redis_url: str) -> Iterator[Site]:
         wait_for(lambda: _answers(site.url))
         yield site
     finally:
-        process.kill()
+        process.terminate()  # a killed master leaves its workers behind
 
 
 def _answers(url: str) -> bool:
