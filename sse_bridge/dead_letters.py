@@ -8,13 +8,13 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
-from .backends.base import Append, Appended, Backend
+from .backends.base import Append, Appended
 from .backends.letters import DeadLetter, LetterBox, decode_letter
 from .backends.spool import Spool
 from .backends.spooling import Spooling
-from .config import Settings
 from .errors import BackendUnavailable, ForeignRecord, InvalidInput, PublishUncertain, SSEBridgeError
 from .events import Position, channel_key
+from .part import Part
 
 log = logging.getLogger("sse_bridge.spool")
 
@@ -29,17 +29,8 @@ class Resent(NamedTuple):
     result: Position | SSEBridgeError
 
 
-class DeadLetters:
+class DeadLetters(Part):
     """Methods of `Bridge`."""
-
-    settings: Settings
-    backend: Backend
-
-    def _check_sync(self, name: str) -> None:
-        raise NotImplementedError
-
-    def _check_open(self) -> None:
-        raise NotImplementedError
 
     @property
     def spool(self) -> Spool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .backends.admission import Revoke, target_of
-from .backends.base import Backend
 from .config import Settings
 from .errors import ConfigurationError, InvalidInput
 from .events import check_channel
+from .part import Part
 from .streams.response import MAX_USER_CHARACTERS
 
 MAX_SECONDS = 10 * 365 * 86_400  # as good as for ever; the backend's arithmetic is exact up to there
@@ -29,17 +29,8 @@ def revocation(settings: Settings, user: str | None, channel: str | None, second
     return Revoke(target_of(user, channel), seconds)
 
 
-class Revocations:
+class Revocations(Part):
     """Methods of `Bridge`."""
-
-    settings: Settings
-    backend: Backend
-
-    def _check_sync(self, name: str) -> None:
-        raise NotImplementedError
-
-    def _check_open(self) -> None:
-        raise NotImplementedError
 
     def revoke(self, *, user: str | None = None, channel: str | None = None, seconds: float | None = None) -> None:
         """Ends the streams of a user, of a channel, or of a user on a channel, in all processes, and refuses new ones.

@@ -30,7 +30,7 @@ FLOORS = [
     {"errors", "events", "records", "config", "filters", "forks"},
     {"follow", "wire"},
     {"hub", "backends", "streams"},
-    {"bridge", "dead_letters", "history", "publication", "revocation", "subscription", "tokens"},
+    {"bridge", "dead_letters", "history", "part", "publication", "revocation", "subscription", "tokens"},
     {"", "__main__", "cli", "default", "metrics", "testing"},  # "" gathers the names; metrics looks at a whole bridge
 ]
 
