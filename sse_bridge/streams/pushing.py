@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigurationError, SSEBridgeError
 from .channels import OPENING_SECONDS, ChannelScript
 from .compression import Coding
+from .direct import DirectWriter
 from .pacing import LAST_WRITE_SECONDS, Why
 from .rendering import payload
 from .stepping import Listening, Message, Stepper
@@ -50,8 +51,8 @@ class PushedStream:
     """
 
     __slots__ = (
-        "__weakref__", "_coding", "_hub", "_listening", "_loop", "_over", "_reader", "_script", "_start", "_stepper",
-        "_suspensions", "_told",
+        "__weakref__", "_coding", "_direct", "_hub", "_listening", "_loop", "_over", "_reader", "_script", "_start",
+        "_stepper", "_suspensions", "_told",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class PushedStream:
         self._start: Message | None = start
         self._loop = asyncio.get_running_loop()
         self._stepper = Stepper(send)
+        self._direct: DirectWriter | None = None
         self._listening = Listening(receive)
         self._hub = script.bridge.loop_hub()
         self._reader: LoopReader | None = None
@@ -95,6 +97,7 @@ class PushedStream:
             if reason is not None:
                 return await self._turned_away(reason)
             await self._write(self._script.open(reader.follower, time.monotonic()))
+            self._direct = DirectWriter.of(self._stepper.send)
             while not self._over and not reader.closed:
                 await self._catch_up(reader)
                 if not self._over:
@@ -134,6 +137,8 @@ class PushedStream:
     def push(self, data: bytes) -> bool:
         if self._coding is not None:
             data = self._coding.encode(data)
+        if self._direct is not None and self._direct.write(data):
+            return True
         if self._stepper.step({"type": "http.response.body", "body": data, "more_body": True}):
             return True
         self._suspensions += 1

@@ -53,13 +53,14 @@ class Stepper:
     """Steps one stream's sends. On the loop's thread only; made in the request's task.
 
     Attributes:
+        send: the server's, or what a middleware made of it.
         error: what a stepped send raised; `finish` raises it in the request's task.
     """
 
-    __slots__ = ("_context", "_future", "_interrupted", "_iterator", "_loop", "_send", "_task", "_wait", "error")
+    __slots__ = ("_context", "_future", "_interrupted", "_iterator", "_loop", "_task", "_wait", "error", "send")
 
     def __init__(self, send: Callable[[Message], Awaitable[None]]) -> None:
-        self._send = send
+        self.send = send
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
@@ -85,13 +86,13 @@ class Stepper:
         current = asyncio.current_task(loop)
         if current is not task:
             if _enter_task is None:
-                self._iterator, self._future = _not_begun(self._send, message), None
+                self._iterator, self._future = _not_begun(self.send, message), None
                 return False
             if current is not None:
                 _leave_task(loop, current)
             _enter_task(loop, task)
         try:
-            self._iterator, self._future = self._context.run(_first_step, self._send, message)
+            self._iterator, self._future = self._context.run(_first_step, self.send, message)
         except StopIteration:
             return True
         except BaseException as error:  # noqa: BLE001  # its place is the request's task, not the hub
