@@ -21,6 +21,7 @@ from .refusals import Refusal, refusal
 from .request import StreamRequest, lower_headers
 from .response import AsyncBody, ChannelBodies, StreamResponse
 from .signals import ensure_drain_handler
+from .sources import AsyncSourceBody
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -77,6 +78,8 @@ async def send_stream(
             await send_refusal(refusal(instead), send)
         return
     body = bodies.async_body()
+    if isinstance(body, AsyncSourceBody):
+        body.answers = True
     writer = asyncio.ensure_future(_write(body, start, send))
     listener = asyncio.ensure_future(_listen(receive))
     try:
