@@ -1,6 +1,6 @@
 """One site in three shapes, for the servers of these tests: ``asgi``, ``flask_app`` and ``django_wsgi``.
 
-``/events/?channel=…&user=…`` streams; so does ``/tokens/?user=…`` what an iterable yields without end; who comes without a user is nobody in particular, and ``user=expired`` has a login
+``/events/?channel=…&user=…`` streams; so does ``/tokens/?user=…`` what an iterable yields without end (``flood``: at once); who comes without a user is nobody in particular, and ``user=expired`` has a login
 that is over. ``/held`` says how many streams this process holds, ``/page`` is an empty page for a browser.
 """
 
@@ -46,6 +46,11 @@ async def tokens() -> AsyncIterator[str]:
         await asyncio.sleep(0.1)
 
 
+async def flood() -> AsyncIterator[str]:
+    while True:
+        yield "x" * 50_000
+
+
 def sync_tokens() -> Iterator[str]:
     while True:
         yield "token"
@@ -54,7 +59,8 @@ def sync_tokens() -> Iterator[str]:
 
 async def _asgi_tokens(scope: Any, receive: Any, send: Any) -> None:
     try:
-        response = stream_source(bridge, tokens, scope_request(scope), grant=_authorize(scope, ()))
+        source = flood if b"flood" in scope["query_string"] else tokens
+        response = stream_source(bridge, source, scope_request(scope), grant=_authorize(scope, ()))
     except SSEBridgeError as error:
         await send_refusal(refusal(error), send)
     else:
