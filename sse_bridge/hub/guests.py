@@ -29,27 +29,34 @@ class LoopGuest:
         closed: it has left.
     """
 
-    __slots__ = ("_hub", "_news", "_stream", "closed")
+    __slots__ = ("_hub", "_stream", "_waiter", "closed")
 
     def __init__(self, hub: LoopHub, stream: Stay) -> None:
         self.closed = False
         self._hub = hub
         self._stream = weakref.ref(stream)  # a stream that its server forgot ends with its finalizer
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
 
     async def admit(self, seconds: float) -> Refused | None:
         """Whether the stream may open; waits for that at most so many seconds, and for a lease if it needs one."""
         until = time.monotonic() + seconds
         while not self._hub.guard.ward.ready(self):
-            self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), max(0.0, until - time.monotonic()))
-            except asyncio.TimeoutError:
+            left = until - time.monotonic()
+            if left <= 0:
                 return "unavailable"
+            # not wait_for, which may take a cancel that comes together with a wake for the wake
+            self._waiter = self._hub.loop.create_future()
+            timer = self._hub.loop.call_later(left, self.wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
         return "unavailable" if self.closed else await self._hub.guard.admit(self)
 
     def wake(self) -> None:
-        self._news.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def close(self) -> None:
         """Gives everything back; idempotent. On the hub's loop only."""
