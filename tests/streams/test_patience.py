@@ -32,9 +32,9 @@ class Flood:
             self.ended = True
 
 
-def serving(bridge: Bridge, flood: Flood, format: str = "sse", **grant: Any) -> Any:
+def serving(bridge: Bridge, flood: Flood, **grant: Any) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        response = stream_source(bridge, flood.items, StreamRequest(), format=format, grant=Grant(**grant))
+        response = stream_source(bridge, flood.items, StreamRequest(), grant=Grant(**grant))
         await send_stream(response, receive, send)
 
     return app
@@ -61,11 +61,10 @@ ends = pytest.mark.parametrize(("end", "grant"), ENDS.values(), ids=ENDS)
 
 
 @ends
-@pytest.mark.parametrize("format", ["sse", "text"])
-async def test_a_source(end: Callable[[Bridge], Any], grant: Callable[[], Any], format: str) -> None:
+async def test_a_source(end: Callable[[Bridge], Any], grant: Callable[[], Any]) -> None:
     flood = Flood()
     async with Bridge("memory://") as bridge:
-        http = Http(serving(bridge, flood, format, **grant()), room=ROOM)
+        http = Http(serving(bridge, flood, **grant()), room=ROOM)
         async with http:
             await await_for(lambda: http.blocked)
             await end(bridge)

@@ -37,7 +37,8 @@ def ask(port: int, target: str, headers: str = "") -> socket.socket:
     return client
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "hypercorn", "granian"])  # daphne has no backpressure: no send of it waits
+# daphne has no backpressure: no send of it waits
+@pytest.mark.parametrize("kind", ["uvicorn", pytest.param("hypercorn", marks=pytest.mark.soak), "granian"])
 def test_who_takes_nothing_is_given_up(
     kind: str, sites: Sites, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
