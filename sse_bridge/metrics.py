@@ -110,6 +110,11 @@ class BridgeCollector(Collector):
             value=tally.links_lost,
         )
         yield CounterMetricFamily(
+            self._prefix + "foreign_records",
+            "Pages of a log with records that this library did not write, which are skipped and told as a gap.",
+            value=getattr(self._bridge.backend, "foreign_records", 0),  # a log in memory has one writer
+        )
+        yield CounterMetricFamily(
             self._prefix + "events_flushed", "Spooled events that reached the log later.", value=spool.flushed
         )
         yield GaugeMetricFamily(

@@ -36,7 +36,8 @@ class Revocations(Part):
         """Ends the streams of a user, of a channel, or of a user on a channel, in all processes, and refuses new ones.
 
         A process with a live link to the broker ends them at once; one that has lost it ends the streams of all users
-        after 10 s. Clients that come back are answered 403. Calling it again is harmless, and sets the time anew.
+        after 10 s. Responses made of an iterable are among a user's streams where their `Grant` says whose they are; one
+        that runs on a WSGI server's own thread ends at its next item. Clients that come back are answered 403. Calling it again is harmless, and sets the time anew.
 
         Args:
             user: as in `Grant.user`; any text.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sse_bridge import Bridge
@@ -154,6 +155,28 @@ def test_a_lost_link_is_counted(private_redis: Callable[..., RedisServer], proxy
         server.kill()
         server.start()
         wait_for(lambda: scrape("broker_link_lost_total") == 1)
+
+
+@pytest.mark.needs("redis7")
+@pytest.mark.parametrize("on_unavailable", ["raise", "spool"])
+def test_poisoned_records_are_counted(redis_url: str, on_unavailable: str) -> None:
+    prefix = f"metrics{os.urandom(4).hex()}"
+    with (
+        Bridge(redis_url, prefix=prefix, on_unavailable=on_unavailable) as bridge,
+        redis.Redis.from_url(redis_url) as admin,
+    ):
+        scrape = Scrape(bridge)
+        for number in range(4):
+            bridge.publish("a", number)
+        assert len(bridge.history("a")) == 4
+        assert scrape("foreign_records_total") == 0
+        for index in (1, 2):
+            admin.lset(f"{prefix}:{{a}}:l", index, b"poison")
+        assert [event.data for event in bridge.history("a") if event.type == "message"] == [0, 3]
+        assert scrape("foreign_records_total") == 1, "once per page, however many there are"
+        with bridge.subscribe("a", after="earliest") as stream:
+            assert [stream.next(10).type for _ in range(3)] == ["message", "stream.gap", "message"]  # type: ignore[union-attr]
+        assert scrape("foreign_records_total") > 1
 
 
 def test_what_is_spooled_is_told_apart(private_redis: Callable[..., RedisServer]) -> None:

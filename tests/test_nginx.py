@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,9 @@ import pytest
 
 from sse_bridge import Bridge
 from tests.support.http_stream import HTTPStream
-from tests.support.process import ROOT, Process, free_port
-from tests.support.requires import find_nginx, needs_chromium, needs_nginx
+from tests.support.nginx import nginx
+from tests.support.process import ROOT, free_port
+from tests.support.requires import needs_chromium, needs_nginx
 from tests.support.servers import serve
 from tests.support.sse_client import SSEClient
 from tests.support.wait import wait_for
@@ -38,63 +38,29 @@ async def app(scope, receive, send):
 
 
 class Site:
-    """nginx on a port of its own, in front of a server that may go and come back on its own port."""
+    """nginx, in front of a server that may go and come back on its own port."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
         self.prefix = f"t{uuid.uuid4().hex[:12]}"
         self.redis_url = redis_url
-        self.port, self.app_port = free_port(), free_port()
+        self.app_port = free_port()
+        self.url = ""
         (folder / "nginx_app.py").write_text(APP)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def app(self) -> Any:
         paths = f"{self.folder}:{ROOT}:{ROOT / 'integrations'}"
         env = {"TEST_URL": self.redis_url, "TEST_PREFIX": self.prefix, "PYTHONPATH": paths}
         return serve("uvicorn", "nginx_app:app", env=env, cwd=self.folder, port=self.app_port)
 
-    def configuration(self) -> str:
-        (locations,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-        return f"""
-            daemon off; pid {self.folder}/nginx.pid; error_log {self.folder}/error.log; worker_processes 1;
-            events {{ worker_connections 256; }}
-            http {{
-                access_log off; client_body_temp_path {self.folder}/body; proxy_temp_path {self.folder}/proxy;
-                fastcgi_temp_path {self.folder}/f; uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
-                upstream app {{ server 127.0.0.1:{self.app_port}; }}
-                server {{
-                    listen 127.0.0.1:{self.port};
-                    {locations}
-                    location / {{ proxy_pass http://app; }}
-                }}
-            }}
-        """
-
 
 @pytest.fixture
 def site(tmp_path: Path, redis_url: str) -> Iterator[Site]:
     site = Site(tmp_path, redis_url)
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(site.configuration())
-    nginx = find_nginx()
-    assert nginx is not None
-    process = Process([nginx, "-p", str(tmp_path), "-c", str(configuration), "-e", str(tmp_path / "error.log")])
-    try:
-        wait_for(lambda: _answers(site.url))
+    (tmp_path / "nginx").mkdir()
+    with nginx(tmp_path / "nginx", site.app_port) as front:
+        site.url = front.url
         yield site
-    finally:
-        process.terminate()  # a killed master leaves its workers behind
-
-
-def _answers(url: str) -> bool:
-    try:
-        with HTTPStream(f"{url}/events/"):
-            return True
-    except OSError:
-        return False
 
 
 def test_an_event_passes_at_once(site: Site) -> None:

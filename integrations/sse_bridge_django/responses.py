@@ -22,7 +22,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
-from sse_bridge.errors import AsyncContextError, ConfigurationError, NotAcceptable
+from sse_bridge.errors import AsyncContextError, ConfigurationError, InvalidInput
 from sse_bridge.streams import (
     HANDOFF_HEADER,
     Cors,
@@ -108,7 +108,9 @@ def event_stream(
         return error_response(error, request, cors)
     try:
         stream = stream_source(bridge, channels_or_source, wanted, filter=filter, grant=grant, **options)
-    except NotAcceptable as error:  # all else is the view's mistake, not the client's
+    except InvalidInput:  # the view's mistake, not the client's
+        raise
+    except SSEBridgeError as error:
         return error_response(error, request, cors)
     return _response(request, stream, SourceResponse)
 

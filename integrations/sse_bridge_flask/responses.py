@@ -50,6 +50,7 @@ class StreamOptions(TypedDict, total=False):
     """What a view may say about its stream; `sse_bridge.streams` explains each.
 
     Attributes:
+        grant: the outcome of the view's own check, where there is no `authorize`: whose stream it is, when it ends.
         filter: which events the client gets.
         format: its name (sse, ndjson, text; json_array and bytes for sources), instead of negotiating.
         policy: channels: what happens when the client is slow.
@@ -63,6 +64,7 @@ class StreamOptions(TypedDict, total=False):
             answered where the route has OPTIONS among its methods, and ``provide_automatic_options=False``.
     """
 
+    grant: Grant | None
     filter: Filter | None
     format: str | None
     policy: Policy | None
@@ -100,10 +102,11 @@ def event_stream(
     if (preflight := preflight_response(options)) is not None:
         return preflight
     if authorize is None:
-        return _respond(channels_or_source, channels, None, options)
+        return _respond(channels_or_source, channels, options.pop("grant", None), options)
     if is_async(authorize) and _on_a_loop():
         raise AsyncContextError("event_stream() cannot wait for an async authorize hook here; await aevent_stream()")
     try:
+        options.pop("grant", None)
         grant = grant_of(call_sync(authorize, _this_request(), channels or ()))
     except SSEBridgeError as error:
         _refuse(error, options)
@@ -117,7 +120,7 @@ async def aevent_stream(
     channels = _channels(channels_or_source)
     if (preflight := preflight_response(options)) is not None:
         return preflight
-    grant = None
+    grant = options.pop("grant", None)
     if authorize is not None:
         try:
             grant = grant_of(await call_async(authorize, _this_request(), channels or ()))

@@ -19,6 +19,7 @@ from .ward import Ends, Ward
 
 if TYPE_CHECKING:
     from ..backends.base import Upstream
+    from .guests import LoopGuest, ThreadGuest
     from .loop import LoopHub, LoopReader
     from .threads import ThreadHub, ThreadReader
 
@@ -70,7 +71,7 @@ class ThreadGuard(_Guard):
         super().__init__(backend, settings)
         self._hub = hub
 
-    def admit(self, reader: ThreadReader) -> Refused | None:
+    def admit(self, reader: ThreadReader | ThreadGuest) -> Refused | None:
         """Whether a stream that is about to open may; waits for the broker if it needs a lease.
 
         Raises:
@@ -134,7 +135,7 @@ class LoopGuard(_Guard):
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
 
-    async def admit(self, reader: LoopReader) -> Refused | None:
+    async def admit(self, reader: LoopReader | LoopGuest) -> Refused | None:
         """The twin of `ThreadGuard.admit`; whoever is cancelled gives back what he may have got."""
         if self.ward.refuses(reader, time.monotonic()):
             return "revoked"
@@ -192,4 +193,4 @@ class LoopGuard(_Guard):
 
 def _wake(readers: list[Hashable]) -> None:
     for reader in readers:
-        reader.wake()  # type: ignore[attr-defined]  # a reader of the hub
+        reader.wake()  # type: ignore[attr-defined]  # a reader or a guest of the hub

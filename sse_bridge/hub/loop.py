@@ -26,6 +26,7 @@ from ..records import Announcement
 from .alarms import Alarms
 from .cohort import Cohort, Target
 from .guards import LoopGuard
+from .guests import LoopGuest
 from .holds import Holds
 from .switchboard import Reader, Switchboard, log_lag
 from .tally import Tally
@@ -158,6 +159,18 @@ class LoopHub:
         self.guard.ward.join(reader, user, channels, stream, heir_of)
         self._subscribe()
 
+    def attend(self, user: str, stream: Stay) -> LoopGuest:
+        """A user's stream that follows no channel here; `LoopGuest.admit` follows."""
+        guest = LoopGuest(self, stream)
+        self.guard.ward.join(guest, user, (), stream)
+        try:
+            if self.guard.ward.supported:
+                self._subscribe()
+        except BaseException:
+            guest.close()
+            raise
+        return guest
+
     def leave(self, reader: LoopReader) -> None:
         if reader.cohort is not None:
             reader.cohort.drop(reader)
@@ -216,6 +229,9 @@ class LoopHub:
         readers: set[LoopReader] = {reader for reader in self.board.readers() if isinstance(reader, LoopReader)}
         for reader in readers.union(*(cohort.members for cohort in self._cohorts.values())):
             reader.close()
+        for guest in self.guard.ward.guests():
+            assert isinstance(guest, LoopGuest)
+            guest.dismiss()
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()

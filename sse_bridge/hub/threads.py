@@ -30,6 +30,7 @@ from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
 from .guards import ThreadGuard
+from .guests import ThreadGuest
 from .holds import Holds
 from .switchboard import Switchboard, log_lag
 from .tally import Tally
@@ -146,7 +147,7 @@ class ThreadHub:
     Attributes:
         lock: guards the board, the alarms and `closed`.
         closed: no reader may enter any more.
-        abandoned: readers whose owner forgot to close them.
+        abandoned: readers and guests whose owner forgot to close them.
     """
 
     def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
@@ -154,7 +155,7 @@ class ThreadHub:
         self.board = Switchboard(settings, tally)
         self.alarms: Alarms[ThreadReader] = Alarms()
         self.closed = False
-        self.abandoned: deque[ThreadReader] = deque()
+        self.abandoned: deque[ThreadReader | ThreadGuest] = deque()
         self._pid = os.getpid()
         self._forks = _forks
         self._backend = backend
@@ -174,12 +175,7 @@ class ThreadHub:
         reader: ThreadReader | None = None
         try:
             with self.lock:
-                if self.closed:
-                    raise BridgeClosed("this bridge was closed; make another one")
-                if self._keeper is None:
-                    keeper = threading.Thread(target=self._keep, name="sse_bridge-keeper", daemon=True)
-                    keeper.start()
-                    self._keeper = keeper
+                self._open()
                 reader = ThreadReader(self, self.board.follower(wish), holds)
                 self.board.join(reader)
             self._subscribe()
@@ -190,6 +186,24 @@ class ThreadHub:
             raise
         self.work()
         return reader
+
+    def attend(self, user: str, stream: Stay) -> ThreadGuest:
+        """A user's stream that follows no channel here; `ThreadGuest.admit` follows.
+
+        Raises:
+            BridgeClosed: the hub was closed meanwhile.
+        """
+        guest = ThreadGuest(self, stream)
+        with self.lock:
+            self._open()
+            self.guard.ward.join(guest, user, (), stream)
+        try:
+            if self.guard.ward.supported:
+                self._subscribe()
+        except BaseException:
+            guest.close()
+            raise
+        return guest
 
     def readers(self) -> int:
         """How many readers are on this hub."""
@@ -245,10 +259,13 @@ class ThreadHub:
             if self.closed:
                 return
             self.closed = True
-            readers = self.board.readers()
+            readers, guests = self.board.readers(), self.guard.ward.guests()
         for reader in readers:
             assert isinstance(reader, ThreadReader)
             reader.close()
+        for guest in guests:
+            assert isinstance(guest, ThreadGuest)
+            guest.dismiss()
         self.work()
         with self._upstream_lock:
             if self._upstream is not None:
@@ -292,6 +309,15 @@ class ThreadHub:
             self.work()
 
     # inside
+
+    def _open(self) -> None:
+        """Somebody comes: the keeper runs; under the lock."""
+        if self.closed:
+            raise BridgeClosed("this bridge was closed; make another one")
+        if self._keeper is None:
+            keeper = threading.Thread(target=self._keep, name="sse_bridge-keeper", daemon=True)
+            keeper.start()
+            self._keeper = keeper
 
     def _subscribe(self) -> None:
         with self._upstream_lock:

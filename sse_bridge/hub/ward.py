@@ -34,6 +34,7 @@ from ..backends.admission import (
 APART_SECONDS: Final = 10.0
 RELEASES_AT_ONCE: Final = 100  # leases given back in one round trip
 _PRUNE_SECONDS: Final = 30.0
+_GUEST_SECONDS: Final = 86_400.0  # a source has no lifetime; one that runs for longer is not counted any more
 _PAUSES: Final = (0.1, 2.0)  # after a failed request: from … to, doubling
 
 Why = Literal["drain", "replaced", "revoked", "unavailable"]  # as in streams.pacing
@@ -52,6 +53,7 @@ class Member:
 
     Attributes:
         user: the key of its user; None: of nobody in particular.
+        channels: what it follows; none for a guest (see guests).
         stream: weak, for a stream that its server forgot is ended by its finalizer.
         lease: what it holds, or is about to.
         heir_of: the reader whose lease it takes over when both belong to one connection.
@@ -77,7 +79,7 @@ class Ward:
         supported: the backend has the optional contract.
         limit: streams per user; 0: no limit.
         replace: the newest wins over the limit.
-        lease_seconds: no stream lasts longer.
+        lease_seconds: no stream of channels lasts longer.
     """
 
     def __init__(self, supported: bool, limit: int, replace: bool, lease_seconds: float) -> None:
@@ -154,7 +156,7 @@ class Ward:
         # noted before it is asked for: whoever is cancelled in between gives it back all the same
         member.lease = f"{self._owner}.{self._count}"
         self._leases[member.lease] = key
-        return TakeLease(member.user, self._owner, member.lease, self._limit, self._replace, self._lease_seconds)
+        return self._lease_of(member, member.user, member.lease, self._limit, self._replace)
 
     def took(self, key: Hashable, admitted: bool) -> None:
         member = self.members.get(key)
@@ -203,8 +205,8 @@ class Ward:
 
     @property
     def busy(self) -> bool:
-        """Something is to be given back yet; without leases it expires by itself when that fails."""
-        return bool(self._released) and not self._pause
+        """The link is needed: a stream is here, or something is to be given back yet (it expires if that fails)."""
+        return bool(self.members) or (bool(self._released) and not self._pause)
 
     def due_soon(self, now: float) -> bool:
         """Whether `due` would return a request."""
@@ -225,7 +227,7 @@ class Ward:
             holder = self._leases.get(lease)
             member = None if holder is None else self.members.get(holder)
             if member is not None and member.user is not None:
-                return TakeLease(member.user, self._owner, lease, 0, False, self._lease_seconds)
+                return self._lease_of(member, member.user, lease, 0, False)
         if self._released or (self._leases and now >= self._beat_at):
             released, self._released = self._released[:RELEASES_AT_ONCE], self._released[RELEASES_AT_ONCE:]
             return Beat(self._owner, tuple(released))
@@ -273,6 +275,14 @@ class Ward:
         if not self.supported or self._apart_since is None or now < self._apart_since + APART_SECONDS:
             return []
         return [(member.stream, "unavailable") for member in self.members.values() if member.user is not None]
+
+    def guests(self) -> list[Hashable]:
+        """The streams that have no reader on the hub."""
+        return [key for key, member in self.members.items() if not member.channels]
+
+    def _lease_of(self, member: Member, user: str, lease: str, limit: int, replace: bool) -> TakeLease:
+        seconds = self._lease_seconds if member.channels else max(self._lease_seconds, _GUEST_SECONDS)
+        return TakeLease(user, self._owner, lease, limit, replace, seconds)
 
     def _covered(self, member: Member, now: float) -> bool:
         if not self._known:

@@ -4,6 +4,7 @@ request    what a client asked for, from headers and query
 response   status, headers and a body, neutral to every framework
 rendering  batches to bytes
 pacing     when a stream must say something, and when it must end; no clock of its own
+patience   how long a client that takes nothing is waited for
 channels   bodies that follow channels: a sync iterator and an async one
 sources    bodies made of a user's iterable (what they say in source_script, what items look like in items)
 compression  content codings: which one a client gets, and its bytes (compressors: one per connection; encoded: bodies)

@@ -3,7 +3,8 @@
 Servers report a gone client only through `receive`, sends stay silent. So a task of its own listens. Streams of channels
 are pushed by the hub (see pushing). For other bodies a second task writes: it waits for the body and, by flow control,
 for the client; the request's own task waits for either of the two, and when the client is gone it closes the body and
-cancels the writer, which may be blocked in `send`. It never cancels itself, so a cancel that reaches it is always the
+cancels the writer, which may be blocked in `send`; so it does a moment after the end of a source's stream is due, for a
+client that takes nothing. It never cancels itself, so a cancel that reaches it is always the
 server's. Whatever ends first, the body is closed and both tasks are over when `send_stream` returns.
 """
 
@@ -16,11 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from ..errors import SSEBridgeError
+from .patience import Patience
 from .pushing import PushedStream
 from .refusals import Refusal, refusal
 from .request import StreamRequest, lower_headers
 from .response import AsyncBody, ChannelBodies, StreamResponse
 from .signals import ensure_drain_handler
+from .sources import AsyncSourceBody
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -77,13 +80,19 @@ async def send_stream(
             await send_refusal(refusal(instead), send)
         return
     body = bodies.async_body()
-    writer = asyncio.ensure_future(_write(body, start, send))
+    patience = Patience(send)
+    if isinstance(body, AsyncSourceBody):
+        body.answers = True
+        body.on_end = patience.until
+    writer = asyncio.ensure_future(_write(body, start, patience.send))
+    patience.give_up = writer.cancel
     listener = asyncio.ensure_future(_listen(receive))
     try:
         await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         body.close()
         await _end({writer, listener})
+        patience.close()
     for task in (writer, listener):
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, OSError):  # spec 2.4: OSError says that the client is gone

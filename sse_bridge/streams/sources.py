@@ -9,6 +9,8 @@ What differs from a stream of channels, and why:
   EventSource stops. Who needs more publishes to a channel.
 - ``stream.open`` and ``stream.end`` stand in formats that are made of events. NDJSON, a JSON array, text and bytes hold
   what the source yields and nothing else, but for a ``stream.error`` or ``stream.close`` where the rest is missing.
+- The stream of a user (`Grant.user`) is that user's as one of channels is: it counts, and it can be revoked. Before it is
+  known that it may open the source does not begin. One of nobody in particular asks for nothing, and opens at once.
 - It has no lifetime: a source ends by itself, and an early end would lose the rest. Credentials that expire and a drain
   end it. Where the format cannot tell that something is missing, the connection is cut, as for a failed source.
 - A failed source is logged once, with its traceback; the client reads no more than that it failed, unless
@@ -22,13 +24,14 @@ import time
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from ..errors import InvalidInput
+from ..errors import BridgeClosed, InvalidInput
 from ..filters import Filter, for_browsers
 from ..wire import SOURCE_FORMATS, Format, negotiate
+from .channels import OPENING_SECONDS
 from .cors import Cors
 from .crossing import Apart, Direct, OnLoop, PrivateLoop
 from .host import Host
@@ -38,6 +41,10 @@ from .pumps import begins_async, close_async, drop, is_sync, keep, needs_aclose
 from .request import StreamRequest
 from .response import Grant, StreamResponse, check_admission, stream_headers
 from .source_script import SourceScript
+
+if TYPE_CHECKING:
+    from ..hub.guards import Refused
+    from ..hub.guests import LoopGuest, ThreadGuest
 
 _SyncDriver = Direct | Apart | PrivateLoop
 Source = (
@@ -69,7 +76,7 @@ def stream_source(
         request: what the client accepts; its id tells whether it has been here before.
         format: instead of negotiating: a format or its name (sse, ndjson, text, json_array, bytes).
         filter: which items the client gets; events that are not for browsers are hidden unless it names visibilities.
-        grant: the outcome of the authorize hook.
+        grant: the outcome of the authorize hook: whose stream it is, for limits and revocation, and when it ends.
         restart: False: do not run the source again for a client that was cut off.
         own_thread: run a sync source under WSGI on a thread of its own, so that heartbeats leave, and a gone client is
             noticed, while it is silent. Otherwise it runs on the server's thread, where the request's context and its
@@ -100,7 +107,8 @@ def stream_source(
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
     check_admission(bridge, grant)
-    script = SourceScript(bridge, format, for_browsers(filter), restarted=restarted, expires_at=expires_at)
+    user = None if grant is None else grant.user
+    script = SourceScript(bridge, format, for_browsers(filter), restarted=restarted, expires_at=expires_at, user=user)
     response = StreamResponse(200, headers, SourceBodies(script, source, own_thread=own_thread))
     return cors.apply(response, request.origin)
 
@@ -124,12 +132,20 @@ class AsyncSourceBody:
     """An async iterator of bytes. One task iterates; `close` and `end_by` from any thread.
 
     A drain waits for it until the last frame was written: until it is asked for more, or closed.
+
+    Attributes:
+        answers: the response's status has not been said, so a refusal is raised as an error; set before the first piece.
+        on_end: called on the loop with the moment at which a write that the client does not take is given up.
     """
 
     def __init__(self, script: SourceScript, source: Any) -> None:
+        self.answers = False
+        self.on_end: Callable[[float], None] | None = None
         self._script = script
         self._source = source
         self._driver: OnLoop | None = None
+        self._guest: LoopGuest | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
 
     def __aiter__(self) -> AsyncSourceBody:
@@ -152,9 +168,16 @@ class AsyncSourceBody:
     async def _next(self) -> bytes:
         driver = self._driver
         if driver is None:
+            self._loop = asyncio.get_running_loop()
+            refused = None if self._script.user is None else await self._refused(self._script.user)
+            if self._over:  # closed meanwhile
+                return b""
+            if refused is not None:
+                return self._turned_away(refused)
             opening = self._script.open(time.monotonic())
             driver = self._drive(self._source, begins_async(self._source, prefer_async=True))
             self._script.bridge.streams.add(self)
+            self._tell_end()
             if opening:
                 return opening
         while not self._over:
@@ -170,6 +193,25 @@ class AsyncSourceBody:
                 await driver.wait(self._script.next_due())
         return b""
 
+    async def _refused(self, user: str) -> Refused | None:
+        try:
+            guest = self._guest = self._script.bridge.loop_hub().attend(user, self)
+        except BridgeClosed:  # the process goes down, another one will answer
+            return "unavailable"
+        weakref.finalize(self, guest.abandon).atexit = False
+        return await guest.admit(OPENING_SECONDS)
+
+    def _turned_away(self, reason: Refused) -> bytes:
+        error = self._script.refusal(reason) if self.answers else None
+        self.close()
+        if error is not None:
+            raise error
+        return self._script.refuse(reason)
+
+    def _tell_end(self) -> None:
+        if self.on_end is not None:
+            self.on_end(self._script.given_up_at())
+
     def _drive(self, source: Any, is_async: bool) -> OnLoop:
         if self._driver is not None:
             self._driver.stop()
@@ -183,12 +225,18 @@ class AsyncSourceBody:
         self._script.end_by(when, why)
         if self._driver is not None:
             self._driver.nudge()
+        if self.on_end is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_end)
 
     def close(self) -> None:
         """Stops the source and gives everything back; idempotent. The source's own end is not waited for."""
         never_started = self._driver is None and not self._over
         self._over = True
         self._script.bridge.streams.discard(self)
+        if self._guest is not None and asyncio._get_running_loop() is self._loop:
+            self._guest.close()
+        elif self._guest is not None:
+            self._guest.abandon()
         if self._driver is not None:
             self._driver.stop()
             drop(self._driver.pump.turned)
@@ -220,6 +268,7 @@ class SyncSourceBody:
         self._source = source
         self._own_thread = own_thread
         self._driver: _SyncDriver | None = None
+        self._guest: ThreadGuest | None = None
         self._over = False
 
     def __iter__(self) -> SyncSourceBody:
@@ -242,6 +291,12 @@ class SyncSourceBody:
     def _next(self) -> bytes:
         driver = self._driver
         if driver is None:
+            refused = None if self._script.user is None else self._refused(self._script.user)
+            if self._over:  # closed from another thread meanwhile
+                return b""
+            if refused is not None:
+                self.close()
+                return self._script.refuse(refused)
             opening = self._script.open(time.monotonic())
             driver = self._drive(self._source, begins_async(self._source, prefer_async=False))
             self._script.bridge.streams.add(self)
@@ -259,6 +314,14 @@ class SyncSourceBody:
             elif not over:
                 driver.wait(self._script.next_due())
         return b""
+
+    def _refused(self, user: str) -> Refused | None:
+        try:
+            guest = self._guest = self._script.bridge.thread_hub().attend(user, self)
+        except BridgeClosed:
+            return "unavailable"
+        weakref.finalize(self, guest.abandon).atexit = False
+        return guest.admit(OPENING_SECONDS)
 
     def _drive(self, source: Any, is_async: bool) -> _SyncDriver:
         if self._driver is not None:
@@ -282,6 +345,8 @@ class SyncSourceBody:
         never_started = self._driver is None and not self._over
         self._over = True
         self._script.bridge.streams.discard(self)
+        if self._guest is not None:
+            self._guest.close()
         if never_started and needs_aclose(self._source) and asyncio._get_running_loop() is None:
             self._drive(self._source, is_async=True)
         if self._driver is not None:

@@ -201,7 +201,7 @@ class Listening:
         self._future = None
         try:
             if self._iterator is None:
-                self._iterator = _begin(self._receive)
+                self._iterator = _closable(_begin(self._receive))
             waited_for = next(self._iterator)
         except StopIteration as stop:
             self._iterator = None
@@ -233,6 +233,11 @@ def _is_future(waited_for: Any) -> bool:
     return getattr(waited_for, "_asyncio_future_blocking", None) is not None
 
 
+def _closable(iterator: Any) -> Any:
+    """An awaitable need not be a generator: granian's has no send(), no throw() and no close()."""
+    return iterator if hasattr(iterator, "throw") else _as_generator(iterator)
+
+
 def _as_generator(iterator: Any) -> Generator[Any, Any, Any]:
     while True:
         try:
@@ -254,5 +259,4 @@ def _first_step(call: Callable[..., Awaitable[Any]], message: Message) -> tuple[
     """What waits, and what for; raises StopIteration if it is done at once."""
     iterator = call(message).__await__()
     waited_for = next(iterator)
-    # An awaitable need not be a generator: granian's has no send() and no throw().
-    return iterator if hasattr(iterator, "throw") else _as_generator(iterator), waited_for
+    return _closable(iterator), waited_for

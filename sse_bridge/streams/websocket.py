@@ -243,6 +243,10 @@ class WebSocketScript:
         due = self._pacing.next()
         return due if self.channels else min(due, self._idle_from + IDLE_SECONDS)
 
+    def given_up_at(self) -> float:
+        """When a message that the client does not take is given up."""
+        return self._pacing.given_up_at()
+
     def end_by(self, when: float, why: Why = "drain") -> None:
         """The server goes down, or the client may not stay: `pull` says goodbye at `when`."""
         self._ends.append((when, why))

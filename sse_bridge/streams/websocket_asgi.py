@@ -20,7 +20,8 @@ async def serve_session(
 ) -> None:
     """Runs an accepted connection to its end, and closes it; returns when that is done or the client is gone.
 
-    One task is the session, one listens; whichever ends first ends the other, and both are over at the return.
+    One task is the session, one listens; whichever ends first ends the other, and both are over at the return. A client that
+    takes nothing is given up a moment after the session's end is due, without a close: that would wait for it too.
 
     Args:
         session: made with a `send` that sends ``websocket.send`` messages.
@@ -28,11 +29,12 @@ async def serve_session(
         grant: what the authorize hook said to it.
     """
     writer = asyncio.ensure_future(session.run(first, grant))
+    session.patience.give_up = writer.cancel
     listener = asyncio.ensure_future(_listen(session, receive))
     gone = False
     try:
         await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
-        gone = listener.done()
+        gone = listener.done() or session.patience.lost
         if not gone:
             await _end(listener)  # granian sends no close while a receive is pending
             code = 1011 if writer.cancelled() or writer.exception() is not None else writer.result()

@@ -20,6 +20,7 @@ from .channels import OPENING_SECONDS
 from .hooks import grant_of
 from .host import Host
 from .pacing import Why
+from .patience import Patience
 from .refusals import REVOKED, too_many_streams
 from .response import Grant
 from .websocket import CLOSE_DONE, WebSocketScript
@@ -51,6 +52,9 @@ class WebSocketSession:
             `SSEBridgeError`; None: everything is allowed.
         on_cancel: called with the client's whole ``cancel`` message; its result is the answer's.
         on_message: likewise for messages of the application's own.
+
+    Attributes:
+        patience: how long the client is waited for; its `give_up` is for whoever has the task that is in `run`.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class WebSocketSession:
     ) -> None:
         self._bridge = bridge
         self._script = script
-        self._send_text = send
+        self.patience = Patience(send)
         self._authorize = authorize
         self._on_cancel = on_cancel
         self._on_message = on_message
@@ -104,6 +108,7 @@ class WebSocketSession:
         if self._bridge.streams.full:
             return await self._say_goodbye("limit")
         self._bridge.streams.add(self)
+        self.patience.until(self._script.given_up_at())
         try:
             if first is not None:
                 try:
@@ -133,6 +138,7 @@ class WebSocketSession:
         Call it when the connection is closed, not before: a drain waits for it, and the server's end for the drain.
         """
         self._bridge.streams.discard(self)
+        self.patience.close()
         self._give_back()
 
     async def last_cancels(self) -> None:
@@ -161,6 +167,8 @@ class WebSocketSession:
 
     def _end_by(self, when: float, why: Why) -> None:
         self._script.end_by(when, why)
+        if not self._over:
+            self.patience.until(self._script.given_up_at())
         # exactly then: the hub's alarms are up to a tick late, and the server waits for no tick
         self._loop.call_later(max(0.0, when - time.monotonic()), self._wake)
 
@@ -180,7 +188,7 @@ class WebSocketSession:
         self._news.clear()
 
     async def _send(self, frame: bytes) -> None:
-        await self._send_text(frame.decode())
+        await self.patience.send(frame.decode())
 
     async def _say_goodbye(self, reason: str) -> int:
         frames, code = self._script.goodbye(reason)
@@ -258,7 +266,9 @@ class WebSocketSession:
         if old is not None:
             old.close()
         self._reader = reader
-        await self._send(script.opened(channels, reader.follower, grant, time.monotonic()))
+        opened = script.opened(channels, reader.follower, grant, time.monotonic())
+        self.patience.until(script.given_up_at())
+        await self._send(opened)
 
     async def _ready(self, reader: LoopReader) -> None:
         until = time.monotonic() + OPENING_SECONDS

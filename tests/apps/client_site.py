@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, parse_qsl
 from starlette.staticfiles import StaticFiles
 
 from sse_bridge import Bridge
-from sse_bridge.streams import scope_request, send_stream, stream_channels
+from sse_bridge.streams import Cors, scope_request, send_refusal, send_stream, stream_channels
 from tests.support.process import ROOT
 
 PAGE = b"""<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><title>client</title>
@@ -46,6 +46,9 @@ async def _answer(send: Any, status: int, headers: dict[str, str], body: bytes) 
 
 async def _events(scope: Any, receive: Any, send: Any, channel: str) -> None:
     headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    if (preflight := Cors.of(bridge.settings).preflight(scope["method"], headers)) is not None:
+        await send_refusal(preflight, send)
+        return
     query = dict(parse_qsl(scope["query_string"].decode()))
     body = (await _body(receive)).decode() if scope["method"] == "POST" else ""
     asked[channel].append(

@@ -221,3 +221,26 @@ def test_one_connection_hands_its_lease_on() -> None:
     assert ward.lease_request("new") is None
     assert ward.leave("old") is False
     assert ended(ward.told(replaced_message(request.lease), 1)) == [(session, "replaced")]
+
+
+def test_a_guest_follows_no_channel_and_is_its_users_all_the_same() -> None:
+    ward = new_ward(limit=1)
+    assert not ward.busy
+    stream = Stream()
+    ward.join("guest", "ada", (), stream)
+    reader = joined(ward, "reader", "ada")
+    assert ward.guests() == ["guest"]
+    assert ward.busy, "it needs the link, though it has no reader that would keep it"
+    live(ward)
+    leases = [ward.lease_request(key) for key in ("reader", "guest")]
+    assert all(lease is not None for lease in leases)
+    assert [lease.seconds for lease in leases if lease] == [60.0, 86_400.0]  # a source has no lifetime
+    assert ended(ward.told(revoke(channel="a"), 1)) == [(reader, "revoked")]
+    ward.leave("reader")
+    assert ended(ward.told(revoke(user="ada", channel="a"), 1)) == []
+    assert ended(ward.told(revoke(user="ada"), 2)) == [(stream, "revoked")]
+    ward.lost(10)
+    assert ward.tick(10 + APART_SECONDS - 1) == []
+    assert ended(ward.tick(10 + APART_SECONDS)) == [(stream, "unavailable")]
+    ward.leave("guest")
+    assert ward.guests() == []

@@ -9,8 +9,9 @@ import pytest
 
 from tests.security.conftest import ASGI, WSGI, Site
 from tests.support.http_stream import HTTPStream
-from tests.support.process import Process, free_port
-from tests.support.requires import find_nginx, needs_nginx
+from tests.support.nginx import started
+from tests.support.process import free_port
+from tests.support.requires import needs_nginx
 from tests.support.sse_client import SSEClient
 
 pytestmark = needs_nginx
@@ -27,38 +28,23 @@ def front(site: Site, tmp_path: Path) -> Iterator[str]:
     )
     control = free_port()
     locations += f"location /control/ {{ proxy_pass http://127.0.0.1:{control}; }}"
-    temporary = " ".join(
-        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (tmp_path / "nginx.conf").write_text(f"""
-        daemon off; user root; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; worker_processes 1;
-        events {{ worker_connections 256; }}
-        http {{
-            access_log off; {temporary}
-            proxy_cache_path {tmp_path}/cache keys_zone=all:1m;
-            server {{
-                listen 127.0.0.1:{port};
-                proxy_cache all; proxy_cache_key $uri$is_args$args; proxy_cache_methods GET HEAD;
-                add_header X-Cache $upstream_cache_status always;
-                {locations}
-            }}
-            server {{
-                listen 127.0.0.1:{control};
-                location / {{ add_header Cache-Control max-age=60; return 200 "kept $request_id"; }}
-            }}
+    configuration = f"""
+        proxy_cache_path {tmp_path}/cache keys_zone=all:1m;
+        server {{
+            listen 127.0.0.1:{port};
+            proxy_cache all; proxy_cache_key $uri$is_args$args; proxy_cache_methods GET HEAD;
+            add_header X-Cache $upstream_cache_status always;
+            {locations}
         }}
-    """)
-    nginx = find_nginx()
-    assert nginx is not None
-    command = [nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")]
-    process = Process(command)
-    try:
-        process.wait_until_accepting(port, 20)
+        server {{
+            listen 127.0.0.1:{control};
+            location / {{ add_header Cache-Control max-age=60; return 200 "kept $request_id"; }}
+        }}
+    """
+    with started(tmp_path, configuration, port, control, main="user root;"):
         yield f"http://127.0.0.1:{port}"
         kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
         assert [one for one in kept if b"/control/" not in one] == [], "nginx kept an answer of ours"
-    finally:
-        process.terminate()  # a killed master leaves its workers behind
 
 
 @pytest.mark.parametrize("adapter", ["asgi", "flask", "django"])

@@ -277,3 +277,19 @@ async def test_a_cancel_while_an_awaitable_that_is_no_generator_is_finished() ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_listening_to_an_awaitable_that_is_no_generator() -> None:
+    asked: list[BareAwaitable] = []
+
+    def receive() -> BareAwaitable:
+        asked.append(BareAwaitable())
+        return asked[-1]
+
+    listening = Listening(receive)  # type: ignore[arg-type]
+    assert listening.poll() is None
+    asyncio.get_running_loop().call_soon(asked[0].answer.set_result, {"type": "http.request"})  # type: ignore[arg-type]
+    assert await listening.next() == {"type": "http.request"}
+    assert listening.poll() is None
+    listening.close()  # what is pending is dropped: a stream ends here, and no error may come of it
+    assert len(asked) == 2

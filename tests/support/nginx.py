@@ -1,4 +1,5 @@
-"""nginx with the configuration that the docs show, on free ports of 127.0.0.1, in front of a port that may be empty."""
+"""nginx with the configuration that the docs show, on free ports of 127.0.0.1, in front of a port that may be empty;
+and `started`, which runs nginx with any other one."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class Nginx:
             "/CN=test",
         ]
         subprocess.run([*command, "-keyout", str(key[0]), "-out", str(key[1])], check=True, capture_output=True)
-        (folder / "nginx.conf").write_text(self._configuration(folder, replace, extra))
+        self.configuration = self._configuration(folder, replace, extra)
 
     def _configuration(self, folder: Path, replace: dict[str, str], extra: str) -> str:
         tls = documented_server().replace("listen 443", f"listen 127.0.0.1:{self.tls_port}")
@@ -66,18 +67,41 @@ class Nginx:
         for old, new in replace.items():
             assert old in documented, f"{old!r} is not in the documented configuration"
             documented = documented.replace(old, new)
-        # a page for everything else, and the folders that nginx would have elsewhere
+        # a page for everything else
         documented = documented.replace("location @later", "location / { proxy_pass http://app; }\nlocation @later")
-        return f"""
-            daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-            events {{ worker_connections 256; }}
-            http {{
-                access_log {folder}/access.log; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-                fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-                upstream app {{ server 127.0.0.1:{self.app_port}; }}
-                {documented}
-            }}
-        """
+        return f"upstream app {{ server 127.0.0.1:{self.app_port}; }}\n{documented}"
+
+
+@contextmanager
+def started(folder: Path, configuration: str, *ports: int, main: str = "") -> Iterator[None]:
+    """Run it until it listens, and to the end of the block.
+
+    Args:
+        folder: an empty one for its files: ``access.log``, ``error.log`` and what it would have elsewhere.
+        configuration: the inside of ``http``.
+        ports: where it will listen.
+        main: further directives outside of ``http``.
+    """
+    binary = find_nginx()
+    assert binary is not None
+    (folder / "nginx.conf").write_text(f"""
+        daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {main}
+        events {{ worker_connections 256; }}
+        http {{
+            access_log {folder}/access.log; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+            fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+            {configuration}
+        }}
+    """)
+    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    with Process(command) as process:
+
+        def ready() -> bool:
+            assert process.alive, f"nginx ended with {process.exit_code}:\n{process.output}"
+            return all(accepts(port) for port in ports)
+
+        wait_for(ready, what="nginx to listen")
+        yield
 
 
 @contextmanager
@@ -90,15 +114,6 @@ def nginx(folder: Path, app_port: int, *, replace: dict[str, str] | None = None,
         replace: texts of the documented configuration and what to put there instead.
         extra: further locations of the HTTP/1.1 server.
     """
-    binary = find_nginx()
-    assert binary is not None
     running = Nginx(folder, app_port, replace=replace or {}, extra=extra)
-    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    with Process(command) as process:
-
-        def ready() -> bool:
-            assert process.alive, f"nginx ended with {process.exit_code}:\n{process.output}"
-            return accepts(running.port) and accepts(running.tls_port)
-
-        wait_for(ready, what="nginx to listen")
+    with started(folder, running.configuration, running.port, running.tls_port):
         yield running

@@ -81,6 +81,11 @@ class RedisBackend:
     def _new_link(self, sink: Sink) -> Link:
         return Link(self._keys, sink, self._sharded, self._settings.link_timeout_seconds)
 
+    @property
+    def foreign_records(self) -> int:
+        """How many pages of the log held records that this library did not write, and were skipped."""
+        return self._codec.foreign_records
+
     # threads and greenlets
 
     def append(self, batch: Append) -> Appended:

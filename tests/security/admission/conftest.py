@@ -40,6 +40,12 @@ class Site:
         assert frame.event == "stream.open", frame
         return client
 
+    def tokens(self, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
+        """A response made of an iterable, or its refusal."""
+        options.setdefault("seconds", 30)
+        address = f"{self.server.url}/tokens/?x{query}" + ("" if user is None else f"&user={user}")
+        return self._stack.enter_context(SSEClient(address, **options))
+
     def held(self) -> int:
         with HTTPStream(f"{self.server.url}/held", {"Connection": "close"}) as answer:
             return int(answer.read_all())

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from sse_bridge import Bridge
-from sse_bridge.errors import AsyncContextError, InvalidInput, NotAuthorized
-from sse_bridge.streams import Grant, StreamRequest, stream_channels, stream_source
+from sse_bridge.errors import AsyncContextError, InvalidInput
+from sse_bridge.streams import Grant, StreamRequest, stream_channels
 from tests.security.admission.holders import WAYS, hold
 from tests.support.process import ROOT
 from tests.support.redis_group import RedisCluster
@@ -91,15 +91,6 @@ async def test_a_stream_that_is_revoked_on_its_way_in_does_not_stay(make_bridge:
                 await asyncio.sleep(0)
             await bridge.arevoke(user=user)
             assert b'"revoked"' in await asyncio.wait_for(task, 20)
-
-
-async def test_sources_of_a_revoked_user_are_refused_where_it_is_known(make_bridge: Callable[..., Bridge]) -> None:
-    async with make_bridge() as bridge, hold("asgi", bridge, "bob"):
-        await bridge.arevoke(user="ada")
-        await await_for(lambda: bridge.revoked("ada", ()))
-        with pytest.raises(NotAuthorized):
-            stream_source(bridge, ["x"], StreamRequest(), grant=Grant(user="ada"))
-        assert stream_source(bridge, ["x"], StreamRequest(), grant=Grant(user="bob")).status == 200
 
 
 async def test_iterators_of_server_code_are_nobodys_to_revoke(make_bridge: Callable[..., Bridge]) -> None:

@@ -25,10 +25,20 @@ def test_a_user_is_out_within_two_seconds_everywhere_and_stays_out(sites: Sites)
     bridge.publish("a", "before")
     streams = [site.stream("a", "ada") for site in servers]
     others = [site.stream("a", "bob") for site in servers]
+    sources = [site.tokens("ada") for site in servers] + [servers[2].tokens("ada", "&async=1")]
+    other_sources = [site.tokens(user) for site in servers for user in ("bob", None)]
+    for client in (*sources, *other_sources):
+        assert [frame.event for frame in client.take(2, 20)] == ["stream.open", "message"]
     began = time.monotonic()
     bridge.revoke(user="ada")
-    assert [reason(client) for client in streams] == ["revoked"] * 3
+    assert [reason(client) for client in (*streams, *sources)] == ["revoked"] * 7
     assert time.monotonic() - began < 2
+    for site, client in zip(servers, sources, strict=False):
+        assert site.tokens("ada", last_event_id=client.last_event_id).status == 403
+    for client in other_sources:
+        seen = len(client.frames)
+        wait_for(lambda client=client, seen=seen: client.read(1) and len(client.frames) > seen)
+        client.close()
     # 403, so that an EventSource stops; for live, for a resume, and for a replay from the start
     for site, client in zip(servers, streams, strict=True):
         assert site.request("a", "ada").status == 403
@@ -37,6 +47,7 @@ def test_a_user_is_out_within_two_seconds_everywhere_and_stays_out(sites: Sites)
     bridge.publish("a", "after")
     assert [client.take(1)[0].data for client in others] == ['"after"'] * 3
     late = sites.start("uvicorn")  # has heard nothing, and has no link yet
+    assert late.tokens("ada").status == 403
     assert late.request("a", "ada", "&after=earliest").status == 403
     late = sites.start("gunicorn-gevent")  # has said 200 before it can know
     client = late.request("a", "ada", "&after=earliest")
@@ -92,12 +103,16 @@ def test_without_a_live_link_users_are_sent_away_after_ten_seconds_and_let_in_wh
     sites = sites_on(f"redis://127.0.0.1:{network.port}/0")
     site = sites.start(kind)
     client, gone, anonymous = site.stream("a", "ada"), site.stream("a", "bob"), site.stream("a")
+    source, nobodys_source = site.tokens("ada"), site.tokens()
+    assert [each.take(1)[0].event for each in (source, nobodys_source)] == ["stream.open"] * 2
     network.refuse()
     network.cut()
     began = time.monotonic()
     assert reason(client, 40) == "unavailable"
     assert 8 < time.monotonic() - began < 25
     assert reason(gone) == "unavailable"
+    assert reason(source) == "unavailable"
+    stays(lambda: not nobodys_source.ended)
     assert client.parser.retry is not None
     stays(lambda: not anonymous.ended)  # nobody in particular stays, and resumes
     refused = site.request("a", "ada", seconds=20)
