@@ -59,7 +59,7 @@ class Connection:
     """One request, up to the server's own `send`."""
 
     def __init__(self, protocol: Any, app: Any, method: str = "GET") -> None:
-        config = Config(app=app, log_config=None)
+        config = Config(app=app, log_config=None, ws="none")
         config.load()
         self.transport = Transport()
         self.protocol = protocol(config=config, server_state=ServerState(), app_state={})
