@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import django
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -40,7 +41,8 @@ def shared(redis_url: str) -> Iterator[tuple[Site, Bridge]]:
         yield Site(server, stack), sites.bridge()
 
 
-@pytest.mark.parametrize("adapter", [*HELD_BACK, "django"])
+# Django 4.2's own handler is refused: it never notices that a client has left.
+@pytest.mark.parametrize("adapter", [*HELD_BACK, *(["django"] if django.VERSION >= (5,) else [])])
 def test_an_adapter(shared: tuple[Site, Bridge], adapter: str) -> None:
     site, bridge = shared
     user = f"ada-{adapter}"
