@@ -16,17 +16,20 @@ import re
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.measuring import COLUMNS, measure
 from tests.faults.registry import Guarantee, Tally, load
+from tests.faults.soak import section
 from tests.support.process import ROOT
 from tests.support.redis_server import find_redis_server
 
 PAGE = ROOT / "docs" / "guarantees.md"
 HEADER = Path(__file__).with_name("header.md")
-AT_ONCE = 2
 TITLES = (
     "events published", "faults injected", "lost", "doubled", "reordered", "gaps announced", "unannounced gaps",
     "publishes refused", "uncertain",
@@ -36,10 +39,19 @@ TITLES = (
 def main(words: list[str]) -> int:
     rows = [row for row in load() if not words or any(word.lower() in row.name.lower() for word in words)]
     began = time.monotonic()
-    results: list[tuple[Guarantee, Tally | None]] = []
-    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
-        for row, outcome in [(row, pool.submit(measure, row.name)) for row in rows]:
-            results.append((row, outcome.result()))
+    found: dict[str, Tally | None] = {}
+    waiting = deque(row.name for row in rows)
+
+    def work(take: Callable[[], str]) -> None:
+        with suppress(IndexError):
+            while name := take():
+                found[name] = pool.submit(measure, name).result()
+
+    # one from the front, one from the back: so rows of the same kind, which load the machine alike, do not meet
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool, ThreadPoolExecutor(2) as threads:
+        for outcome in [threads.submit(work, take) for take in (waiting.popleft, waiting.pop)]:
+            outcome.result()
+    results = [(row, found[row.name]) for row in rows]
     text = page(results, time.monotonic() - began)
     print(text)
     kept = all(tally is not None and tally.kept and tally.faults for _, tally in results)
@@ -66,7 +78,7 @@ def page(results: list[tuple[Guarantee, Tally | None]], seconds: float) -> str:
     done = [tally for _, tally in results if tally]
     total = sum(done[1:], done[0]) if done else Tally()
     figures = [f"{getattr(total, name):,} {title}" for name, title in zip(COLUMNS, TITLES, strict=True)]
-    return "\n".join([*lines, f"All together: {', '.join(figures)}.", ""])
+    return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", *section()])
 
 
 def versions(seconds: float) -> list[str]:
