@@ -79,10 +79,13 @@ def serving(
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process and its children hold, shared pages in proportion (PSS)."""
+    """Bytes that a process and its children hold; what they share since a fork counts once.
+
+    Not the files that are mapped: whoever else runs the same Python shares them, and has them counted to us when it ends.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
     return own + sum(memory_of(int(child)) for child in children)
 
 

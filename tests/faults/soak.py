@@ -3,7 +3,7 @@
     SOAK_SECONDS=300 python -m tests.faults.soak
 
 One uvicorn and one gunicorn with gevent serve steady readers of one channel, and visitors that come and go; events are
-published at a steady pace. Once a second the memory of each server is read (PSS: pages in proportion to who shares them).
+published at a steady pace. Once a second the memory of each server is read (what is its own: a file that is mapped is shared with whoever else runs).
 The slope is that of the least-squares line through the means of twenty blocks of the time behind a warm-up, for samples of
 one second depend on one another; its 95 % interval is Student's. A server grows if even the interval's lower end would
 add more than 2 % of its memory (at least 1 MiB) during the time that was measured.
