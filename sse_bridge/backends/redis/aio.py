@@ -18,7 +18,7 @@ from .resp import ReplyError, new_reader, pack
 from .routes import Routes
 from .urls import Address, Target
 
-# Appends of a loop share one connection per server; reads take one each, and more of them at once only wait in Redis.
+# Appends of a loop share two connections per server; reads take one each, and more of them at once only wait in Redis.
 MAX_CONNECTIONS: Final = 32
 
 

@@ -1,9 +1,10 @@
-"""Concurrent appends of one event loop share round trips: while one is in flight the next gathers.
+"""Concurrent appends of one event loop share round trips: while some are in flight the next gather.
 
+- Callers get their answer when it arrives, not when the round trip is over: what they publish next flies while Redis works.
 - At most one call per channel is in flight, so appends keep the order in which they were made whatever has to be retried.
 - Neighbouring plain appends to one channel travel as one: 3 µs of Redis CPU each instead of 6. They stay below the size
   up to which entries are announced whole.
-- Nobody waits on a task of his own: callers hold a future, and one task per server works while there is something to do.
+- Nobody waits on a task of his own: callers hold a future, and two tasks per server work while there is something to do.
 - A caller that is cancelled while its append waits takes it back; afterwards it is sent, and only the answer has no taker.
 """
 
@@ -13,9 +14,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
+
+from typing_extensions import override
 
 from ...errors import BackendUnavailable, PublishUncertain
 from ..base import Append, Appended
@@ -30,6 +33,7 @@ ANNOUNCED_WHOLE: Final = 16_384  # append.lua's bound; heads and lengths of a re
 MERGED_ENTRIES: Final = 128
 CALLS_PER_TRIP: Final = 128
 BYTES_PER_TRIP: Final = 1 << 20
+TRIPS: Final = 2  # at once to one server: one that Redis works on, and one that is made or taken apart meanwhile
 
 
 class _Waiting:
@@ -49,11 +53,42 @@ class _Waiting:
 
 
 class _Lane:
-    """What goes to one server."""
+    """What goes to one server.
+
+    Attributes:
+        ready: channels that have something waiting and nothing in flight.
+        tasks: those that carry it.
+        called: one of them has been made and has not looked yet.
+    """
+
+    __slots__ = ("called", "ready", "tasks")
 
     def __init__(self) -> None:
-        self.ready: deque[str] = deque()  # channels that have something waiting and nothing in flight
-        self.task: asyncio.Task[None] | None = None
+        self.ready: deque[str] = deque()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.called = False
+
+
+class _Flight(AppendCall):
+    """One append, and who waits for it; `landed` is called once, as soon as its fate is known."""
+
+    def __init__(self, codec: Codec, together: list[_Waiting], landed: Callable[[_Flight], None]) -> None:
+        super().__init__(codec, _merged(together))
+        self.together = together
+        self.size = sum([waiting.size for waiting in together])
+        self._landed: Callable[[_Flight], None] | None = landed
+
+    @override
+    def replied(self, reply: Any, asked: Address) -> bool:
+        wrong_routes = super().replied(reply, asked)
+        if self.done:
+            self.land()
+        return wrong_routes
+
+    def land(self) -> None:
+        landed, self._landed = self._landed, None
+        if landed is not None:
+            landed(self)
 
 
 class Publisher:
@@ -89,24 +124,15 @@ class Publisher:
         if lane is None:
             lane = self._lanes[address] = _Lane()
         lane.ready.append(channel)
-        if lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._work(lane), name="sse_bridge-publisher")
+        if not lane.called and len(lane.tasks) < TRIPS:
+            lane.called = True
+            lane.tasks.add(asyncio.get_running_loop().create_task(self._work(lane), name="sse_bridge-publisher"))
 
     async def _work(self, lane: _Lane) -> None:
+        lane.called = False
         try:
-            while lane.ready:
-                flight: list[tuple[AppendCall, list[_Waiting]]] = []
-                size = 0
-                while lane.ready and len(flight) < CALLS_PER_TRIP and size < BYTES_PER_TRIP:
-                    channel = lane.ready.popleft()
-                    together = self._gather(self._queues[channel])
-                    if not together:
-                        del self._queues[channel]
-                        continue
-                    flight.append((AppendCall(self._codec, _merged(together)), together))
-                    size += sum([waiting.size for waiting in together])
-                if flight:
-                    await self._fly(flight)
+            while flights := self._board(lane):
+                await self._fly(flights)
         except asyncio.CancelledError:  # the loop is being shut down, and who waits with it
             for channel in lane.ready:
                 for waiting in self._queues.pop(channel):
@@ -114,27 +140,46 @@ class Publisher:
             lane.ready.clear()
             raise
         finally:
-            lane.task = None
+            task = asyncio.current_task()
+            assert task is not None
+            lane.tasks.discard(task)
 
-    async def _fly(self, flight: Sequence[tuple[AppendCall, list[_Waiting]]]) -> None:
+    def _board(self, lane: _Lane) -> list[_Flight]:
+        """What shares the next round trip."""
+        flights: list[_Flight] = []
+        size = 0
+        while lane.ready and len(flights) < CALLS_PER_TRIP and size < BYTES_PER_TRIP:
+            channel = lane.ready.popleft()
+            together = self._gather(self._queues[channel])
+            if not together:
+                del self._queues[channel]
+                continue
+            flights.append(_Flight(self._codec, together, self._landed))
+            size += flights[-1].size
+        return flights
+
+    async def _fly(self, flights: Sequence[_Flight]) -> None:
         why = "cancelled"
         # Who waited in the queue gets the rest of the deadline, but at least one attempt.
-        oldest = min([together[0].since for _, together in flight])
+        oldest = min([flight.together[0].since for flight in flights])
         timeout = max(self._timeout / 3, oldest + self._timeout - time.monotonic())
         try:
-            await self._client.run([call for call, _ in flight], timeout)
+            await self._client.run(flights, timeout)
         except Exception as error:  # a bug must not keep others waiting for ever
             log.exception("publishing failed")
             why = repr(error)
         finally:
-            for call, together in flight:
-                if not call.done:
-                    call.fail(PublishUncertain(f"channel {call.channel!r}: publishing was ended in between: {why}"))
-                _hand_out(call, together)
-                if self._queues[call.channel]:
-                    self._make_ready(call.channel)
-                else:
-                    del self._queues[call.channel]
+            for flight in flights:
+                if not flight.done:
+                    flight.fail(PublishUncertain(f"channel {flight.channel!r}: publishing was ended in between: {why}"))
+                flight.land()
+
+    def _landed(self, flight: _Flight) -> None:
+        _hand_out(flight)
+        if self._queues[flight.channel]:
+            self._make_ready(flight.channel)
+        else:
+            del self._queues[flight.channel]
 
     def _gather(self, queue: deque[_Waiting]) -> list[_Waiting]:
         """Takes from a channel's queue what travels as one append."""
@@ -171,14 +216,15 @@ def _merged(together: Sequence[_Waiting]) -> Append:
     return replace(first, entries=tuple([entry for waiting in together for entry in waiting.batch.entries]))
 
 
-def _hand_out(call: AppendCall, together: Sequence[_Waiting]) -> None:
-    if call.error is not None:
+def _hand_out(flight: _Flight) -> None:
+    together = flight.together
+    if flight.error is not None:
         for waiting in together:
             if not waiting.future.done():
-                waiting.future.set_exception(call.error)
+                waiting.future.set_exception(flight.error)
         return
-    assert call.result is not None
-    result = call.result
+    assert flight.result is not None
+    result = flight.result
     if len(together) == 1:
         if not together[0].future.done():
             together[0].future.set_result(result)
