@@ -24,11 +24,9 @@ from pathlib import Path
 
 from tests.faults.measuring import COLUMNS, measure
 from tests.faults.registry import Guarantee, Tally, load
-from tests.faults.soak import section
-from tests.support.process import ROOT
+from tests.faults.soak import HEADING, PAGE, section
 from tests.support.redis_server import find_redis_server
 
-PAGE = ROOT / "docs" / "guarantees.md"
 HEADER = Path(__file__).with_name("header.md")
 TITLES = (
     "events published", "faults injected", "lost", "doubled", "reordered", "gaps announced", "unannounced gaps",
@@ -78,7 +76,7 @@ def page(results: list[tuple[Guarantee, Tally | None]], seconds: float) -> str:
     done = [tally for _, tally in results if tally]
     total = sum(done[1:], done[0]) if done else Tally()
     figures = [f"{getattr(total, name):,} {title}" for name, title in zip(COLUMNS, TITLES, strict=True)]
-    return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", *section()])
+    return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", HEADING, *section()])
 
 
 def versions(seconds: float) -> list[str]:

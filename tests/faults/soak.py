@@ -11,7 +11,8 @@ add more than 2 % of its memory (at least 1 MiB) during the time that was measur
 What a process keeps of a channel is bounded and must be full before anything can be flat: 1 MiB of recent events
 (`window_bytes`), which events of a kilobyte fill in half a minute, and the checks of the 4,096 before, in three more.
 
-A run of twenty minutes or more that went well is kept in soak.json, of which `make guarantees` makes its section.
+A run of twenty minutes or more that went well is kept in soak.json; the page's last section is made of that, here and by
+`make guarantees`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tests.faults.churn_faults import requests_of
 from tests.faults.registry import Tally
 from tests.faults.serving import Served, add_figures, memory_of, publishing, serving
 from tests.support.crowd import Crowd
+from tests.support.process import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_for
 
@@ -47,6 +49,8 @@ STUDENT: Final = 2.101  # two-sided 95 %, 18 degrees of freedom
 WARM_UP_SECONDS: Final = 240.0  # but no more than half of the time
 KEPT_SECONDS: Final = 1200.0
 RESULT: Final = Path(__file__).with_name("soak.json")
+PAGE: Final = ROOT / "docs" / "guarantees.md"
+HEADING: Final = "### Soak"
 SERVERS: Final = ("uvicorn", "gunicorn-gevent")
 SETTINGS: Final = {
     "heartbeat_seconds": 1,
@@ -160,6 +164,8 @@ def soak(seconds: float) -> bool:
     print(text, *tally.wrong, sep="\n")
     if tally.kept and seconds >= KEPT_SECONDS:
         RESULT.write_text(text, "utf-8")
+        page = PAGE.read_text("utf-8")
+        PAGE.write_text("\n".join([page[: page.index(HEADING)] + HEADING, *section()]), "utf-8")
     return tally.kept
 
 
@@ -176,7 +182,9 @@ def memory(kind: str, taken: Sequence[tuple[float, float]], tally: Tally) -> dic
 
 
 def section() -> list[str]:
-    """Lines for the page: what the last soak that was kept came to."""
+    """Lines for the page behind the heading: what the last soak that was kept came to."""
+    if not RESULT.exists():
+        return ["", "Not measured yet.", ""]
     found = json.loads(RESULT.read_text("utf-8"))
     rows = [
         f"| {kind} | {' '.join(map(str, each['MiB by tenth']))} | {each['slope']} |"
@@ -189,7 +197,7 @@ def section() -> list[str]:
         f"{found['reordered']} reordered, {found['gaps']} gaps."
     )
     slope = f"slope behind a warm-up of {found['warm_up_minutes']:.0f} minutes"
-    return ["### Soak", "", told, "", f"| server | MiB by tenth of the time | {slope} |", "|---|---|---|", *rows, ""]
+    return ["", told, "", f"| server | MiB by tenth of the time | {slope} |", "|---|---|---|", *rows, ""]
 
 
 if __name__ == "__main__":
