@@ -28,6 +28,8 @@ DEFAULT_TYPE: Final = "message"  # the DOM's name of an event without an event: 
 
 GENESIS: Final = b"0"  # the check before the first entry of an epoch
 
+ENTRY_BYTES: Final = 400  # that an `Entry` holds besides its data and the same again, rendered
+
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHABET: Final = bytes(_ALPHABET[i % 62] for i in range(256))
 
@@ -172,7 +174,7 @@ def encode_data(data: Any, max_event_bytes: int) -> tuple[str, bytes]:
 class Entry:
     """One record in memory, stored or ephemeral; shared by all readers of a process and never changed.
 
-    ``bodies`` holds the rendered bytes by wire format, made by the first reader that needs them.
+    ``bodies`` holds the rendered bytes by wire format, made by the first reader that needs them; None until then.
     """
 
     __slots__ = (
@@ -212,7 +214,7 @@ class Entry:
         self.type = type
         self.data = data
         self.stored = stored
-        self.bodies: dict[str, bytes] = {}
+        self.bodies: dict[str, bytes] | None = None
 
     @property
     def is_end(self) -> bool:
@@ -221,7 +223,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Roughly the bytes it holds in memory: data plus the object, its header and one rendered form."""
-        return 2 * len(self.data) + 400
+        return 2 * len(self.data) + ENTRY_BYTES
 
     def __repr__(self) -> str:
         return f"<Entry {self.epoch.decode()}:{self.offset} {self.type} {len(self.data)} bytes>"

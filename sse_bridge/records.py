@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from .errors import ForeignRecord
-from .events import NAME_RULE, VISIBILITY_OF_CODE, Entry, Visibility
+from .events import NAME_RULE, Entry, Visibility
 
 _NAME: Final = re.compile(NAME_RULE)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9]{1,16}")
@@ -37,18 +37,19 @@ def encode_record(
 # One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
 # digits no datetime can be made.
 _HEAD: Final = (
-    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli])([JT]) ([!-~]{1,200})\n"
+    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli][JT] [!-~]{1,200})\n"
 )
 _RECORD: Final = re.compile(_HEAD)
 _ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,16}) [0-9]{1,16}\n" + _HEAD)
 
 
 @lru_cache(maxsize=4096)
-def _known_type(name: bytes) -> str:
-    text = name.decode("ascii")
-    if not _NAME.fullmatch(text):
+def _known_head(head: bytes) -> tuple[str, str, str]:
+    """Visibility, kind and type: few differ, and one look-up is cheaper than three."""
+    text = head.decode("ascii")
+    if not _NAME.fullmatch(text, 3):
         raise ValueError("the type breaks the rule")
-    return text
+    return text[0], text[1], text[3:]
 
 
 @lru_cache(maxsize=4096)
@@ -59,19 +60,17 @@ def _known_epoch(epoch: bytes) -> bytes:
     return epoch
 
 
-_LETTERS: Final = {letter.encode(): letter for letter in (*VISIBILITY_OF_CODE, "J", "T")}
-
-
 def decode_record(epoch: bytes, record: bytes) -> Entry:
     """One record as an `Entry`; raises `ForeignRecord` for anything this version did not write."""
     head = _RECORD.match(record)
     try:
         if head is None:
             raise ValueError("unknown version or header")
-        version, offset, prev, check, time_ms, visibility, kind, type_ = head.groups()
+        version, offset, prev, check, time_ms, known = head.groups()
+        visibility, kind, type_ = _known_head(known)
         return Entry(
-            _known_epoch(epoch), int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind],
-            _known_type(type_), record[head.end() :], version == b"1",
+            _known_epoch(epoch), int(offset), prev, check, int(time_ms), visibility, kind, type_, record[head.end() :],
+            version == b"1",
         )  # fmt: skip
     except ValueError as error:
         raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
@@ -99,10 +98,11 @@ def decode_announcement(payload: bytes) -> Announcement:
     try:
         alone = _ANNOUNCED_ALONE.match(payload)
         if alone is not None:  # the common case, one event
-            epoch, top, version, offset, prev, check, time_ms, visibility, kind, type_ = alone.groups()
+            epoch, top, version, offset, prev, check, time_ms, known = alone.groups()
+            visibility, kind, type_ = _known_head(known)
             entry = Entry(
-                epoch, int(offset), prev, check, int(time_ms), _LETTERS[visibility], _LETTERS[kind], _known_type(type_),
-                payload[alone.end() :], version == b"1",
+                epoch, int(offset), prev, check, int(time_ms), visibility, kind, type_, payload[alone.end() :],
+                version == b"1",
             )  # fmt: skip
             return Announcement(epoch, int(top), [entry])
         head, newline, rest = payload.partition(b"\n")

@@ -137,7 +137,7 @@ def test_ephemeral_events_that_come_out_of_order_are_counted() -> None:
         feed = bridge.thread_hub().board.feeds["a"]
         head = feed.window.head  # type: ignore[union-attr]
         bridge.publish("a", 1, store=False)
-        entry = stream._reader.follower.cursors[0].feed.window.items[-1]  # type: ignore[union-attr]
+        entry = stream._reader.follower.cursors[0].feed.window.items.tail[-1]  # type: ignore[union-attr]
         assert (entry.offset, entry.stored) == (head.offset, False)
         bridge.publish("a", 2)
         with bridge.thread_hub().lock:  # the broker's link repeats an old message

@@ -216,7 +216,9 @@ class Cursor:
         found: list[Entry] = []
         size = 0
         bound = self.pace.keep_until or None
-        for entry in window.items[self.serial - window.first_serial :]:
+        items = window.items
+        index = self.serial - items.tail_serial
+        for entry in items.tail[index:] if index >= 0 else items.since(self.serial):
             size += len(entry.data) + overhead
             if (size > max_bytes and found) or (bound is not None and entry.offset > bound):
                 break
@@ -240,7 +242,7 @@ class Cursor:
         target = max(target, window.base.offset)
         if target <= self.point.offset:
             return
-        after = _point_at(window.items, window.base, target)
+        after = window.point_at(target)
         visibilities = window.missed(self.point, target)
         missed = None if visibilities is None else _visible(self.filter, visibilities)
         skipped = target - self.point.offset
@@ -295,7 +297,7 @@ class Cursor:
         elif self.start.mode == "last":
             target = window.head.offset - self.start.count
             if target >= window.base.offset:
-                point = _point_at(window.items, window.base, target)
+                point = window.point_at(target)
         if point is not None:
             self._begin(point)
 
@@ -345,12 +347,6 @@ def id_part(key: bytes, point: Point | Entry, ended: bool) -> bytes:
     if ended:
         return b"%b-%b-%d-%b-e" % (key, point.epoch, point.offset, point.check)
     return b"%b-%b-%d-%b" % (key, point.epoch, point.offset, point.check)
-
-
-def _point_at(items: list[Entry], base: Point | Entry, offset: int) -> Point | Entry:
-    if offset == base.offset:
-        return base
-    return items[bisect_left(items, offset, key=_offset)]
 
 
 def _visible(filter: Filter | None, codes: list[str]) -> int | None:

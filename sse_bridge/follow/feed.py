@@ -198,7 +198,10 @@ class Feed:
         if verdict.gap is not None:
             window.restart(verdict.gap.after, page.closed and not page.entries)
         for entry in page.entries[verdict.index :]:
-            if entry.prev != window.head.check:  # a foreign record left a hole
+            if (entry.offset - 1, entry.prev) != (
+                window.head.offset,
+                window.head.check,
+            ):  # a foreign record left a hole
                 window.restart(Point(entry.epoch, entry.offset - 1, entry.prev))
             window.push(entry)
         self.stale = page.more

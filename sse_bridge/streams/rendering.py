@@ -24,9 +24,12 @@ def frame(delivery: Delivery, format: Format) -> bytes:
     """The whole frame of one delivery."""
     entry = delivery.entry
     if entry is not None:
-        body = entry.bodies.get(format.name)
+        bodies = entry.bodies
+        if bodies is None:
+            bodies = entry.bodies = {}
+        body = bodies.get(format.name)
         if body is None:
-            body = entry.bodies[format.name] = format.body(delivery.channel, entry)
+            body = bodies[format.name] = format.body(delivery.channel, entry)
         return format.without_id(body) if delivery.id is None else format.with_id(body, delivery.id)
     id = delivery.id or b""
     if delivery.kind == GAP:

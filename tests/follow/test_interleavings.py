@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 
 from sse_bridge.events import END_TYPE
 from sse_bridge.filters import PUBLIC, ByType, Filter
+from sse_bridge.follow import shelf
 from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.page import Page
 from sse_bridge.hub.switchboard import Switchboard
@@ -24,8 +25,10 @@ class Interleavings(RuleBasedStateMachine):
 
     readers = Bundle("readers")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(packing=st.sampled_from([(8, 32, 90), (1, 3, 90), (2, 3, 700)]))
+    def begin(self, packing: tuple[int, int, int]) -> None:
+        self.sizes = (shelf.KEPT, shelf.CHUNK, shelf.PACKED_BYTES)
+        shelf.KEPT, shelf.CHUNK, shelf.PACKED_BYTES = packing  # as they are, few entries would ever be packed
         self.broker = Broker()
         self.board = Switchboard(SETTINGS)
         self.link_up = True
@@ -199,11 +202,14 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "board"):
             return
-        self.finish_reads(False)
-        self.link_comes_back()
-        settle(self.broker, self.board, self.active)
-        for reader in self.active:
-            reader.check_settled()
+        try:
+            self.finish_reads(False)
+            self.link_comes_back()
+            settle(self.broker, self.board, self.active)
+            for reader in self.active:
+                reader.check_settled()
+        finally:
+            shelf.KEPT, shelf.CHUNK, shelf.PACKED_BYTES = self.sizes
 
     # inside
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sse_bridge.events import Entry
 from sse_bridge.follow.page import Point
-from sse_bridge.follow.window import TRAIL_LENGTH, Window
+from sse_bridge.follow.shelf import PACKED_BYTES
+from sse_bridge.follow.trail import TRAIL_LENGTH
+from sse_bridge.follow.window import Window
 
 from .test_page import EPOCH, chain
 
@@ -33,7 +35,9 @@ def test_locate_passes_ephemerals_that_came_before() -> None:
     window = filled(2)
     window.push(ephemeral(2))
     window.push(chain(3, 3)[0])
-    assert window.items[window.locate(Point(EPOCH, 2, b"x2"))].offset == 3
+    place = window.locate(Point(EPOCH, 2, b"x2"))
+    assert place is not None
+    assert next(window.items.since(place)).offset == 3
     assert window.head.offset == 3
 
 
@@ -76,13 +80,13 @@ def test_extend_down_takes_only_what_leads_up_to_the_base() -> None:
     assert window.base.offset == 5
     window.extend_down(chain(2, 5))
     assert window.base.offset == 1
-    assert [entry.offset for entry in window.items] == [2, 3, 4, 5, 6]
+    assert [entry.offset for entry in window.items.since(window.first_serial)] == [2, 3, 4, 5, 6]
     assert window.end_serial == 1
     assert window.locate(Point(EPOCH, 3, b"x3")) == window.first_serial + 2
 
 
 def test_extend_down_stays_in_bounds() -> None:
-    window = Window(Point(EPOCH, 50, b"x50"), 10 * 402)
+    window = Window(Point(EPOCH, 50, b"x50"), 10 * (1 + PACKED_BYTES))
     window.extend_down(chain(1, 50))
     assert len(window.items) == 10
     assert window.base.offset == 40

@@ -1,0 +1,134 @@
+"""A shelf is a list that forgets at the front, whatever it has packed; and packed entries come back as they were."""
+
+from __future__ import annotations
+
+import gc
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sse_bridge.events import VISIBILITY_OF_CODE, Entry
+from sse_bridge.follow.shelf import CHUNK, KEPT, PACKED_BYTES, Shelf, pack, unpack
+
+from .test_page import EPOCH, chain
+
+TOKENS = st.text("ABCxyz019", min_size=1, max_size=16).map(str.encode)
+KEYS = ("epoch", "offset", "prev", "check", "time_ms", "visibility", "kind", "type", "data", "stored")
+
+# what one entry adds to those before it: check, time, visibility, kind, type, data, stored
+LOOKS = st.tuples(
+    TOKENS,
+    st.integers(0, 10**14 - 1),
+    st.sampled_from(sorted(VISIBILITY_OF_CODE)),
+    st.sampled_from("JT"),
+    st.sampled_from(["message", "order.paid", "stream.end", "a:b@c-d_e"]),
+    st.binary(max_size=40),
+    st.sampled_from([True, True, True, False]),
+)
+
+
+def fields(entry: Entry) -> tuple[object, ...]:
+    return tuple([getattr(entry, key) for key in KEYS])
+
+
+def continued(head: tuple[int, bytes], looks: list[tuple]) -> tuple[list[Entry], tuple[int, bytes]]:
+    """Entries that follow `head`, an offset and a check, as a feed proves them; and the head behind them."""
+    offset, prev = head
+    entries = []
+    for check, time_ms, visibility, kind, type, data, stored in looks:
+        offset += stored
+        entries.append(Entry(EPOCH, offset, prev, check, time_ms, visibility, kind, type, data, stored))
+        prev = check if stored else prev
+    return entries, (offset, prev)
+
+
+@given(st.integers(0, 10**15), TOKENS, st.lists(LOOKS, min_size=1, max_size=70))
+def test_packing_and_unpacking_is_the_identity(offset: int, check: bytes, looks: list[tuple]) -> None:
+    entries, _ = continued((offset, check), looks)
+    back = unpack(EPOCH, pack(7, entries))
+    assert list(map(fields, back)) == list(map(fields, entries))
+    assert all(type(entry.stored) is bool for entry in back)
+
+
+def reference(entries: list[Entry], after: int, upto: int) -> list[str]:
+    return [e.visibility for e in entries if e.stored and after < e.offset <= upto]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_it_is_a_list_that_forgets_at_the_front(data: st.DataObject) -> None:
+    shelf, first, model = Shelf(EPOCH, 1000), 1000, list[Entry]()
+    bottom, head = (300, b"base"), (300, b"base")  # before the first, and the newest stored
+    shrunk = False
+    for step in data.draw(st.lists(st.sampled_from(["push", "push", "push", "drop", "below"]), max_size=14)):
+        if step == "push":
+            looks = data.draw(st.lists(LOOKS, min_size=1, max_size=5)) * data.draw(st.integers(1, 12))
+            entries, head = continued(head, looks)
+            for entry in entries:
+                shelf.append(entry)
+            model += entries
+        elif step == "drop" and len(shelf) > 1 and shelf.tail:
+            checks, visibilities = shelf.drop()
+            gone = model[: shelf.first_serial - first]
+            assert gone
+            assert (checks.split(b" ") if visibilities else []) == [e.check for e in gone if e.stored]
+            assert visibilities == "".join([e.visibility for e in gone if e.stored])
+            del model[: len(gone)]
+            first += len(gone)
+            shrunk = True
+        elif step == "below" and not shrunk and bottom[0] > 50:  # a page of the log: stored entries
+            count = data.draw(st.integers(1, 50))
+            looks = [(*look[:-1], True) for look in data.draw(st.lists(LOOKS, min_size=1, max_size=3)) * count][:count]
+            before = data.draw(TOKENS)
+            looks[-1] = (bottom[1], *looks[-1][1:])
+            entries, _ = continued((bottom[0] - len(looks), before), looks)
+            shelf.put_below(entries)
+            model[:0] = entries
+            first -= len(entries)
+            bottom = (bottom[0] - len(entries), before)
+
+        assert (shelf.first_serial, len(shelf)) == (first, len(model))
+        assert len(shelf.tail) < KEPT + CHUNK
+        tail = len(shelf.tail)
+        packed = sum(len(e.data) + PACKED_BYTES for e in model[: len(model) - tail])
+        assert shelf.size == packed + sum(e.size for e in shelf.tail)
+        assert list(map(fields, shelf.since(first))) == list(map(fields, model))
+    if model:
+        at = data.draw(st.integers(0, len(model)))
+        assert list(map(fields, shelf.since(first + at))) == list(map(fields, model[at:]))
+        low, high = model[0].offset - 1, model[-1].offset
+        after = data.draw(st.integers(low, high))
+        upto = data.draw(st.integers(after, high))
+        assert shelf.visibilities(after, upto) == reference(model, after, upto)
+        if after < high:
+            serial, entry = shelf.behind(after)
+            index = next(i for i, e in enumerate(model) if e.offset > after)
+            assert (serial, fields(entry)) == (first + index, fields(model[index]))
+
+
+def test_the_newest_entries_are_never_packed() -> None:
+    shelf = Shelf(EPOCH, 0)
+    entries = chain(1, 500)
+    for count, entry in enumerate(entries, 1):
+        shelf.append(entry)
+        kept = min(count, KEPT)
+        assert shelf.tail[-kept:] == entries[count - kept : count]  # the very objects, with what was rendered of them
+
+
+def test_the_collector_does_not_see_packed_entries() -> None:
+    """One object for 500 entries, and it is gone from the collector's lists once that has run."""
+    shelf = Shelf(EPOCH, 0)
+    shelf.put_below(chain(1, 500))
+    for entry in chain(501, 501 + CHUNK * 20):
+        shelf.append(entry)
+    gc.collect()
+    assert not [chunk for chunk in shelf._chunks if gc.is_tracked(chunk)]
+    assert len(shelf._chunks) >= 500 // CHUNK + 20 - 1
+
+
+def test_a_packed_entry_takes_less() -> None:
+    shelf = Shelf(EPOCH, 0)
+    entries = [Entry(EPOCH, n, b"p", b"c", 0, "u", "J", "t", b"1" * 200) for n in range(1, 1001)]
+    for entry in entries:
+        shelf.append(entry)
+    assert shelf.size * 2 < sum(entry.size for entry in entries)
