@@ -65,33 +65,30 @@ class Server(NamedTuple):
         kind: of server.
         arguments: its own.
         headers: what the visitors add to their requests.
-        visits: in the long form. One object that stays of each would show after three; the many are for one server on a
-            loop and one with greenlets.
-        soak: only there.
+        soak: in the long form only.
     """
 
     name: str
     kind: str
     arguments: Sequence[str] = ()
     headers: bytes = b""
-    visits: int = 2_000
     soak: bool = True
 
 
 SERVERS: Final = (
-    Server("Visits to uvicorn", "uvicorn", visits=10_000, soak=False),
+    Server("Visits to uvicorn", "uvicorn", soak=False),
     Server("WebSocket visits to uvicorn", "uvicorn", headers=_WEBSOCKET, soak=False),
     Server("Visits to hypercorn", "hypercorn"),
     Server("Visits to daphne", "daphne"),
     Server("Visits to granian", "granian"),
-    Server("Visits to gunicorn with gevent workers", "gunicorn-gevent", visits=10_000),
+    Server("Visits to gunicorn with gevent workers", "gunicorn-gevent"),
     Server("Visits to gunicorn with threads", "gunicorn-gthread", ("--threads", "64")),
 )
 
 
 def cycles(how: Server, scale: Scale) -> Tally:
     """Visits to one server over one transport."""
-    count = scale.pick(300, how.visits)
+    count = scale.pick(300, 10_000)
     requests = requests_of("quiet", "long", how.headers)
     tally = Tally(faults=count)
     with ExitStack() as stack:
