@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from tests.faults.churn import blocked, come_and_go, idle
+from tests.faults.churn import come_and_go, requests_of
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.serving import Served, serving
 from tests.support.redis_server import RedisServer
@@ -27,18 +27,6 @@ _WEBSOCKET: Final = (
     b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 )
-
-
-def request(path: str, more: bytes = b"") -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: test".encode() + more
-
-
-def requests_of(quiet: str, long: str, more: bytes = b"") -> dict[Any, bytes]:
-    """What the visitors ask for: a channel where they wait, and one whose replay is longer than they take."""
-    return {
-        idle: request(f"/events/?channel={quiet}", more),
-        blocked: request(f"/events/?channel={long}&after=earliest", more),
-    }
 
 
 def left(site: Served, redis: RedisServer) -> dict[str, int]:

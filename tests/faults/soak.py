@@ -32,8 +32,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.faults.churn import come_and_go
-from tests.faults.churn_faults import requests_of
+from tests.faults.churn import come_and_go, requests_of
 from tests.faults.registry import Tally
 from tests.faults.serving import Served, add_figures, memory_of, publishing, serving
 from tests.support.crowd import Crowd
