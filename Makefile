@@ -61,7 +61,7 @@ format: $(TEST)
 tox: $(TEST)
 	$(BIN)/tox $(ARGS)
 
-# Every fault in its long form, about eight minutes; writes docs/guarantees.md. make guarantees ARGS="sentinel" for some rows.
+# Every fault in its long form, about eleven minutes on two cores; writes docs/guarantees.md. ARGS="sentinel" for some rows.
 guarantees: $(TEST)
 	$(BIN)/python -m tests.faults $(ARGS)
 

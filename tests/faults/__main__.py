@@ -2,29 +2,32 @@
 
 python -m tests.faults                 all of it; exit code 1, and nothing is written, unless every promise was kept
 python -m tests.faults sentinel spool  rows whose names hold one of the words; nothing is written
+
+Two rows run at once, each in a process without the other: most of a fault's time is spent in waiting.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
-import logging
+import multiprocessing
 import platform
 import re
 import subprocess
 import sys
 import time
-import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.registry import LONG, Guarantee, Tally, load
-from tests.support.process import ROOT
+from tests.faults.measuring import COLUMNS, measure
+from tests.faults.registry import Guarantee, Tally, load
+from tests.faults.soak import HEADING, PAGE, section
 from tests.support.redis_server import find_redis_server
-from tests.support.requires import CHECKS
 
-PAGE = ROOT / "docs" / "guarantees.md"
 HEADER = Path(__file__).with_name("header.md")
-COLUMNS = ("published", "faults", "lost", "doubled", "reordered", "gaps", "unannounced", "refused", "uncertain")
 TITLES = (
     "events published", "faults injected", "lost", "doubled", "reordered", "gaps announced", "unannounced gaps",
     "publishes refused", "uncertain",
@@ -32,28 +35,21 @@ TITLES = (
 
 
 def main(words: list[str]) -> int:
-    logging.getLogger().addHandler(
-        logging.NullHandler()
-    )  # the library warns of every fault, and faults are the point here
     rows = [row for row in load() if not words or any(word.lower() in row.name.lower() for word in words)]
     began = time.monotonic()
-    results: list[tuple[Guarantee, Tally | None]] = []
-    for row in rows:
-        missing = [CHECKS[name][1] for name in row.needs if not CHECKS[name][0]()]
-        if missing:
-            print(f"{row.part}: {row.name}: not run, needs {', '.join(missing)}", flush=True)
-            results.append((row, None))
-            continue
-        started = time.monotonic()
-        try:
-            tally = row.run(LONG)
-        except Exception:
-            tally = Tally(wrong=[traceback.format_exc()])
-        results.append((row, tally))
-        figures = ", ".join(f"{name} {getattr(tally, name)}" for name in COLUMNS)
-        print(f"{row.part}: {row.name}: {figures} ({time.monotonic() - started:.0f} s)", flush=True)
-        for line in tally.wrong:
-            print(f"    WRONG: {line}", flush=True)
+    found: dict[str, Tally | None] = {}
+    waiting = deque(row.name for row in rows)
+
+    def work(take: Callable[[], str]) -> None:
+        with suppress(IndexError):
+            while name := take():
+                found[name] = pool.submit(measure, name).result()
+
+    # one from the front, one from the back: so rows of the same kind, which load the machine alike, do not meet
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool, ThreadPoolExecutor(2) as threads:
+        for outcome in [threads.submit(work, take) for take in (waiting.popleft, waiting.pop)]:
+            outcome.result()
+    results = [(row, found[row.name]) for row in rows]
     text = page(results, time.monotonic() - began)
     print(text)
     kept = all(tally is not None and tally.kept and tally.faults for _, tally in results)
@@ -80,7 +76,7 @@ def page(results: list[tuple[Guarantee, Tally | None]], seconds: float) -> str:
     done = [tally for _, tally in results if tally]
     total = sum(done[1:], done[0]) if done else Tally()
     figures = [f"{getattr(total, name):,} {title}" for name, title in zip(COLUMNS, TITLES, strict=True)]
-    return "\n".join([*lines, f"All together: {', '.join(figures)}.", ""])
+    return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", HEADING, *section()])
 
 
 def versions(seconds: float) -> list[str]:

@@ -241,7 +241,7 @@ def lost_reply_and_trimmed(scale: Scale) -> Tally:
         for number in range(scale.pick(short=3, long=40)):
             channel = f"busy-{number}"
             others.publish(channel, "first")
-            outcome = _publish_with_reply_lost(bridge, network, channel, lambda channel=channel: _fill(others, channel))  # type: ignore[misc]
+            outcome = publish_with_reply_lost(bridge, network, channel, lambda channel=channel: _fill(others, channel))  # type: ignore[misc]
             tally.faults += 1
             tally.published += 1501
             seen = [event.data for event in others.history(channel, limit=10_000)]
@@ -255,7 +255,7 @@ def lost_reply_and_trimmed(scale: Scale) -> Tally:
     return tally
 
 
-def _publish_with_reply_lost(bridge: Bridge, network: Proxy, channel: str, meanwhile: Callable[[], object]) -> str:
+def publish_with_reply_lost(bridge: Bridge, network: Proxy, channel: str, meanwhile: Callable[[], object]) -> str:
     """One publish whose reply is lost and whose retry waits until `meanwhile` is done; the name of what came of it."""
     bridge.history(channel, limit=1)  # connected, and the retention is known
     outcome: list[str] = []

@@ -41,7 +41,7 @@ def killed_greenlets(scale: Scale) -> Tally:
     rounds = str(scale.pick(12, 30))
     with RedisServer() as redis, Proxy(redis.port) as network:
         network.delay_seconds = 0.001
-        for seed in range(scale.pick(1, 20)):
+        for seed in range(scale.pick(1, 5)):
             redis.command("FLUSHALL")
             command = ["python", "-m", "tests.faults.killed_greenlets", network.redis_url, str(seed), "20", rounds]
             with Process(command) as process:

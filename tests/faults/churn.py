@@ -95,6 +95,18 @@ async def unanswered(client: Client) -> None:
 VISITS: Final[tuple[Visit, ...]] = (idle, blocked, half_a_line, half_a_head, unanswered, idle, blocked, unanswered)
 
 
+def request(path: str, more: bytes = b"") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: test".encode() + more
+
+
+def requests_of(quiet: str, long: str, more: bytes = b"") -> dict[Any, bytes]:
+    """What the visitors ask for: a channel where they wait, and one whose replay is longer than they take."""
+    return {
+        idle: request(f"/events/?channel={quiet}", more),
+        blocked: request(f"/events/?channel={long}&after=earliest", more),
+    }
+
+
 async def come_and_go(port: int, requests: dict[Visit, bytes], count: int) -> None:
     """So many visits of all kinds, a few at once."""
     numbers = iter(range(count))

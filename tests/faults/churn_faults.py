@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from functools import partial
+from typing import Final, NamedTuple
 
-from tests.faults.churn import blocked, come_and_go, idle
+from tests.faults.churn import come_and_go, requests_of
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.serving import Served, serving
 from tests.support.redis_server import RedisServer
@@ -26,18 +27,6 @@ _WEBSOCKET: Final = (
     b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 )
-
-
-def request(path: str, more: bytes = b"") -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: test".encode() + more
-
-
-def requests_of(quiet: str, long: str, more: bytes = b"") -> dict[Any, bytes]:
-    """What the visitors ask for: a channel where they wait, and one whose replay is longer than they take."""
-    return {
-        idle: request(f"/events/?channel={quiet}", more),
-        blocked: request(f"/events/?channel={long}&after=earliest", more),
-    }
 
 
 def left(site: Served, redis: RedisServer) -> dict[str, int]:
@@ -56,14 +45,43 @@ def more_than(before: dict[str, int], after: dict[str, int]) -> dict[str, tuple[
     }
 
 
-def cycles(kind: str, scale: Scale, *, arguments: Sequence[str] = (), more: bytes = b"") -> Tally:
+class Server(NamedTuple):
+    """Where the visitors go.
+
+    Attributes:
+        name: as the table calls it.
+        kind: of server.
+        arguments: its own.
+        headers: what the visitors add to their requests.
+        soak: in the long form only.
+    """
+
+    name: str
+    kind: str
+    arguments: Sequence[str] = ()
+    headers: bytes = b""
+    soak: bool = True
+
+
+SERVERS: Final = (
+    Server("Visits to uvicorn", "uvicorn", soak=False),
+    Server("WebSocket visits to uvicorn", "uvicorn", headers=_WEBSOCKET, soak=False),
+    Server("Visits to hypercorn", "hypercorn"),
+    Server("Visits to daphne", "daphne"),
+    Server("Visits to granian", "granian"),
+    Server("Visits to gunicorn with gevent workers", "gunicorn-gevent"),
+    Server("Visits to gunicorn with threads", "gunicorn-gthread", ("--threads", "64")),
+)
+
+
+def cycles(how: Server, scale: Scale) -> Tally:
     """Visits to one server over one transport."""
     count = scale.pick(300, 10_000)
-    requests = requests_of("quiet", "long", more)
+    requests = requests_of("quiet", "long", how.headers)
     tally = Tally(faults=count)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        site = stack.enter_context(serving(kind, redis.url, arguments=arguments, **SETTINGS))
+        site = stack.enter_context(serving(how.kind, redis.url, arguments=how.arguments, **SETTINGS))
         for _ in range(BACKLOG_EVENTS):
             site.bridge.publish("long", "x" * 60 * 1024)
             tally.published += 1
@@ -76,7 +94,6 @@ def cycles(kind: str, scale: Scale, *, arguments: Sequence[str] = (), more: byte
             wait_for(lambda: not more_than(before, left(site, redis)), 30)
         except AssertionError:
             tally.wrong.append(f"left behind by {count} visits: {more_than(before, left(site, redis))}")
-        tally.notes.append(f"{kind}: {count} visits")
     return tally
 
 
@@ -92,39 +109,11 @@ def settled(site: Served, redis: RedisServer) -> dict[str, int]:
     return last[0]
 
 
-PROMISE: Final = "tasks, threads, greenlets, files, Redis clients and objects return to the start"
-
-
-@guarantee("Visits to uvicorn", part="Readers", promise=PROMISE)
-def churn_uvicorn(scale: Scale) -> Tally:
-    return cycles("uvicorn", scale)
-
-
-@guarantee("WebSocket visits to uvicorn", part="Readers", promise=PROMISE)
-def churn_websocket(scale: Scale) -> Tally:
-    return cycles("uvicorn", scale, more=_WEBSOCKET)
-
-
-@guarantee("Visits to hypercorn", part="Readers", promise=PROMISE, soak=True)
-def churn_hypercorn(scale: Scale) -> Tally:
-    return cycles("hypercorn", scale)
-
-
-@guarantee("Visits to daphne", part="Readers", promise=PROMISE, soak=True)
-def churn_daphne(scale: Scale) -> Tally:
-    return cycles("daphne", scale)
-
-
-@guarantee("Visits to granian", part="Readers", promise=PROMISE, soak=True)
-def churn_granian(scale: Scale) -> Tally:
-    return cycles("granian", scale)
-
-
-@guarantee("Visits to gunicorn with gevent workers", part="Readers", promise=PROMISE, soak=True)
-def churn_gevent(scale: Scale) -> Tally:
-    return cycles("gunicorn-gevent", scale)
-
-
-@guarantee("Visits to gunicorn with threads", part="Readers", promise=PROMISE, soak=True)
-def churn_gthread(scale: Scale) -> Tally:
-    return cycles("gunicorn-gthread", scale, arguments=("--threads", "64"))
+for each in SERVERS:
+    guarantee(
+        each.name,
+        part="Readers",
+        promise="tasks, threads, greenlets, files, Redis clients and objects return to the start",
+        soak=each.soak,
+        id=each.name.lower().replace(" ", "_"),
+    )(partial(cycles, each))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from sse_bridge import Bridge
+from tests.faults.broker_faults import publish_with_reply_lost
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.serving import add_figures, publishing, serving
 from tests.support.crowd import Crowd
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.requires import find_faketime
 from tests.support.sse_client import SSEClient
 from tests.support.wait import wait_for
 
@@ -101,3 +105,53 @@ def jumping_publisher(scale: Scale) -> Tally:
     tally.doubled = len(seen) - len(set(seen))
     tally.reordered = int(seen != sorted(seen))
     return tally
+
+
+@guarantee(
+    "Redis's wall clock jumps an hour forth and back between a lost reply and the retry, among 15 other events",
+    part="Clocks",
+    promise="the event is there once",
+    needs=("redis7", "faketime"),
+    soak=True,
+)
+def jumping_redis(scale: Scale) -> Tally:
+    tally = Tally()
+    settings = {"replay_seconds": 24 * HOUR, "publish_timeout_seconds": 20}  # an hour must not make the log expire
+    with ExitStack() as stack:
+        offset = Path(stack.enter_context(TemporaryDirectory())) / "offset"
+        offset.write_text("+0\n")
+        env = {
+            # libc before Debian's jemalloc, which asks for the time before libfaketime is ready, and then hangs
+            "LD_PRELOAD": f"{find_faketime()}:libc.so.6",
+            "FAKETIME_TIMESTAMP_FILE": str(offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        redis = stack.enter_context(RedisServer(env=env))
+        network = stack.enter_context(Proxy(redis.port))
+        bridge = stack.enter_context(Bridge(network.redis_url, **settings))
+        others = stack.enter_context(Bridge(redis.url, **settings))
+
+        def meanwhile(jump: float) -> None:
+            others.publish_many([("a", "other")] * 7)
+            before = clock_of(redis)
+            offset.write_text(f"{jump:+.0f}\n")
+            wait_for(lambda: abs(clock_of(redis) - before) > HOUR / 2, what="the clock to jump")
+            others.publish_many([("a", "other")] * 8)
+
+        for number in range(scale.pick(2, 20)):
+            jump = (HOUR, 0.0)[number % 2]
+            outcome = publish_with_reply_lost(bridge, network, "a", lambda jump=jump: meanwhile(jump))  # type: ignore[misc]
+            tally.faults += 1
+            if outcome != "Position":
+                tally.wrong.append(f"expected a position, got {outcome}")
+        seen = [event.data for event in others.history("a", limit=10_000)]
+    tally.published = 16 * tally.faults
+    tally.doubled = max(0, seen.count("mine") - tally.faults)
+    tally.lost = max(0, tally.published - len(seen))
+    return tally
+
+
+def clock_of(redis: RedisServer) -> float:
+    """What Redis says the time is, in seconds."""
+    return float(redis.command("TIME").split(b"\r\n")[2])

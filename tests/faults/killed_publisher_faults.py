@@ -34,7 +34,7 @@ def killed_at_each_step(scale: Scale) -> Tally:
 )
 def killed_at_random(scale: Scale) -> Tally:
     tally = Tally()
-    for seed in range(scale.pick(1, 10)):
+    for seed in range(scale.pick(1, 4)):
         for colour in COLOURS:
             _publish(tally, colour, "random", seed)
     return tally

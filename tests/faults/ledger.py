@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sse_bridge.errors import PublishUncertain
+from sse_bridge.errors import BackendError, PublishUncertain
 from tests.acceptance.log import place
 from tests.acceptance.publishers import TYPE
 from tests.acceptance.readers import END, Reader
@@ -68,6 +68,8 @@ class Ledger:
         tally.refused += len(self.refused)
         tally.uncertain += len(self.uncertain)
         ids = Counter(id for id in self.published.values() if id)
+        strange = [error for error in self.refused.values() if not isinstance(error, BackendError)]
+        tally.wrong += [f"a publish must be refused by a BackendError, not by {error!r}" for error in strange[:3]]
         tally.wrong += [f"two publishes were told the id {id}" for id, count in ids.items() if count > 1]
         for reader in readers:
             self._judge(reader, tally)

@@ -87,6 +87,7 @@ class Guarantee:
         promise: what must hold, in a few words.
         needs: what the machine must have, names of tests/support/requires.py.
         soak: too long for a test run even in its short form; pytest runs it behind the marker `soak` only.
+        id: for pytest.
     """
 
     name: str
@@ -95,24 +96,26 @@ class Guarantee:
     promise: str
     needs: tuple[str, ...] = ()
     soak: bool = False
-
-    @property
-    def id(self) -> str:
-        """For pytest: the module's function."""
-        return self.run.__name__
+    id: str = ""
 
 
 GUARANTEES: Final[list[Guarantee]] = []
 
 
 def guarantee(
-    name: str, *, part: str, promise: str, needs: tuple[str, ...] = ("redis7",), soak: bool = False
+    name: str,
+    *,
+    part: str,
+    promise: str,
+    needs: tuple[str, ...] = ("redis7",),
+    soak: bool = False,
+    id: str = "",
 ) -> Callable[[Callable[[Scale], Tally]], Callable[[Scale], Tally]]:
-    """Registers a row; see `Guarantee` for the arguments."""
+    """Registers a row; see `Guarantee` for the arguments. Its id is the function's name unless one is given."""
 
     def register(run: Callable[[Scale], Tally]) -> Callable[[Scale], Tally]:
         assert all(each.name != name for each in GUARANTEES), f"two rows are called {name!r}"
-        GUARANTEES.append(Guarantee(name, run, part, promise, needs, soak))
+        GUARANTEES.append(Guarantee(name, run, part, promise, needs, soak, id or run.__name__))
         return run
 
     return register

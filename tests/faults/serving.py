@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sse_bridge import Bridge
+from sse_bridge import Bridge, Json
 from tests.faults.registry import Tally
 from tests.support.crowd import Crowd
 from tests.support.http_stream import HTTPStream
@@ -79,10 +79,13 @@ def serving(
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process and its children hold, shared pages in proportion (PSS)."""
+    """Bytes that a process and its children hold; what they share since a fork counts once.
+
+    Not the files that are mapped: whoever else runs the same Python shares them, and has them counted to us when it ends.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
     return own + sum(memory_of(int(child)) for child in children)
 
 
@@ -91,14 +94,14 @@ def percentile(values: Sequence[float], part: float) -> float:
 
 
 @contextmanager
-def publishing(bridge: Bridge, channel: str, every: float = 0.01) -> Iterator[list[int]]:
-    """Publishes 0, 1, 2 … every so many seconds, on a thread; the list holds how many."""
+def publishing(bridge: Bridge, channel: str, every: float = 0.01, size: int = 0) -> Iterator[list[int]]:
+    """Publishes 0, 1, 2 … every so many seconds, at least so many bytes each, on a thread; the list holds how many."""
     count = [0]
     stop = threading.Event()
 
     def publish() -> None:
         while not stop.is_set():
-            bridge.publish(channel, count[0])
+            bridge.publish(channel, Json(b"%d" % count[0] + b" " * size))
             count[0] += 1
             stop.wait(every)
 

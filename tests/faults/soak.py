@@ -3,16 +3,24 @@
     SOAK_SECONDS=300 python -m tests.faults.soak
 
 One uvicorn and one gunicorn with gevent serve steady readers of one channel, and visitors that come and go; events are
-published at a steady pace. Once a second the memory of each server is read (PSS: pages in proportion to who shares them).
+published at a steady pace. Once a second the memory of each server is read (what is its own: a file that is mapped is shared with whoever else runs).
 The slope is that of the least-squares line through the means of twenty blocks of the time behind a warm-up, for samples of
 one second depend on one another; its 95 % interval is Student's. A server grows if even the interval's lower end would
 add more than 2 % of its memory (at least 1 MiB) during the time that was measured.
+
+What a process keeps of a channel is bounded and must be full before anything can be flat: 1 MiB of recent events
+(`window_bytes`), which events of a kilobyte fill in half a minute, and the checks of the 4,096 before, in three more.
+
+A run of twenty minutes or more that went well is kept in soak.json; the page's last section is made of that, here and by
+`make guarantees`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import itertools
+import json
 import math
 import os
 import statistics
@@ -21,21 +29,27 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.faults.churn import come_and_go
-from tests.faults.churn_faults import requests_of
+from tests.faults.churn import come_and_go, requests_of
 from tests.faults.registry import Tally
 from tests.faults.serving import Served, add_figures, memory_of, publishing, serving
 from tests.support.crowd import Crowd
+from tests.support.process import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_for
 
 READERS: Final = 40  # of each server, that stay; their streams end and resume every minute
 EVERY_SECONDS: Final = 0.04
+EVENT_BYTES: Final = 1024
 BLOCKS: Final = 20
 STUDENT: Final = 2.101  # two-sided 95 %, 18 degrees of freedom
-WARM_UP_SECONDS: Final = 120.0  # but no more than half of the time
+WARM_UP_SECONDS: Final = 240.0  # but no more than half of the time
+KEPT_SECONDS: Final = 1200.0
+RESULT: Final = Path(__file__).with_name("soak.json")
+PAGE: Final = ROOT / "docs" / "guarantees.md"
+HEADING: Final = "### Soak"
 SERVERS: Final = ("uvicorn", "gunicorn-gevent")
 SETTINGS: Final = {
     "heartbeat_seconds": 1,
@@ -118,7 +132,7 @@ def soak(seconds: float) -> bool:
         samples: list[list[tuple[float, float]]] = [[] for _ in sites]
         began = time.monotonic()
         try:
-            with publishing(sites[0].bridge, "steady", every=EVERY_SECONDS) as published:
+            with publishing(sites[0].bridge, "steady", EVERY_SECONDS, EVENT_BYTES) as published:
                 for second in itertools.count(1):
                     wait_for(lambda due=began + second: time.monotonic() >= due, what="the next second")
                     for site, taken in zip(sites, samples, strict=True):
@@ -135,23 +149,54 @@ def soak(seconds: float) -> bool:
         resumed = sum(len(member.visits) - 1 for crowd in crowds for member in crowd.members)
         visits = sum(each.visits for each in visitors)
     tally.wrong += [f"visitors failed: {each.error!r}" for each in visitors if each.error is not None]
-    for kind, taken in zip(SERVERS, samples, strict=True):
-        measured = taken[min(int(WARM_UP_SECONDS), len(taken) // 2) :]
-        slope = slope_of(measured)
-        tenth = len(taken) / 10
-        course = [
-            statistics.fmean(value for _, value in taken[int(n * tenth) : int((n + 1) * tenth)]) for n in range(10)
-        ]
-        print(f"{kind}: MiB by tenth {' '.join(f'{value / 2**20:.1f}' for value in course)}; slope {slope}")
-        if grows(measured, slope):
-            tally.wrong.append(f"the memory of {kind} grows by {slope}")
-    print(
-        f"{seconds:.0f} s: {tally.published} events to {READERS * len(SERVERS)} readers that resumed {resumed} times, "
-        f"{visits} visits; lost {tally.lost}, doubled {tally.doubled}, reordered {tally.reordered}, gaps {tally.gaps}"
-    )
-    for trouble in tally.wrong:
-        print(trouble)
+    result = {
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "minutes": round(seconds / 60, 1),
+        "warm_up_minutes": round(min(WARM_UP_SECONDS, seconds / 2) / 60, 1),
+        "readers": READERS,
+        "resumed": resumed,
+        "visits": visits,
+        **{name: getattr(tally, name) for name in ("published", "lost", "doubled", "reordered", "gaps")},
+        "memory": {kind: memory(kind, taken, tally) for kind, taken in zip(SERVERS, samples, strict=True)},
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    print(text, *tally.wrong, sep="\n")
+    if tally.kept and seconds >= KEPT_SECONDS:
+        RESULT.write_text(text, "utf-8")
+        page = PAGE.read_text("utf-8")
+        PAGE.write_text("\n".join([page[: page.index(HEADING)] + HEADING, *section()]), "utf-8")
     return tally.kept
+
+
+def memory(kind: str, taken: Sequence[tuple[float, float]], tally: Tally) -> dict[str, object]:
+    """What the samples of one server say; it is wrong if they grow."""
+    measured = taken[min(int(WARM_UP_SECONDS), len(taken) // 2) :]
+    slope = slope_of(measured)
+    if grows(measured, slope):
+        tally.wrong.append(f"the memory of {kind} grows by {slope}")
+    tenth = len(taken) / 10
+    tenths = [taken[int(n * tenth) : int((n + 1) * tenth)] for n in range(10)]
+    means = [round(statistics.fmean(value for _, value in part) / 2**20, 1) for part in tenths]
+    return {"MiB by tenth": means, "slope": str(slope)}
+
+
+def section() -> list[str]:
+    """Lines for the page behind the heading: what the last soak that was kept came to."""
+    if not RESULT.exists():
+        return ["", "Not measured yet.", ""]
+    found = json.loads(RESULT.read_text("utf-8"))
+    rows = [
+        f"| {kind} | {' '.join(map(str, each['MiB by tenth']))} | {each['slope']} |"
+        for kind, each in found["memory"].items()
+    ]
+    told = (
+        f"`make soak` on {found['date']}, {found['minutes']:.0f} minutes: {found['published']:,} events to "
+        f"{found['readers']} readers of each server, which resumed {found['resumed']:,} times in all, while "
+        f"{found['visits']:,} visitors came and went: {found['lost']} lost, {found['doubled']} doubled, "
+        f"{found['reordered']} reordered, {found['gaps']} gaps."
+    )
+    slope = f"slope behind a warm-up of {found['warm_up_minutes']:.0f} minutes"
+    return ["", told, "", f"| server | MiB by tenth of the time | {slope} |", "|---|---|---|", *rows, ""]
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ class Publishers:
 
     async def _apublish_all(self) -> None:
         await asyncio.gather(*[self._apublish(f"task-{number}") for number in range(AT_ONCE)])
+        for thread in self._threads[:-1]:
+            await asyncio.to_thread(thread.join)  # they publish over the same bridge
         await self.bridge.aclose()
 
     async def _apublish(self, name: str) -> None:

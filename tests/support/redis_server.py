@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -50,12 +50,21 @@ class RedisServer:
         persistent: Keep the data over `kill()` and `restart()`: an append-only file, synced at every write.
         config: Further lines of redis.conf.
         arguments: Further arguments, for instance `["--sentinel"]`.
+        env: Added to its environment.
     """
 
-    def __init__(self, *, persistent: bool = False, config: Sequence[str] = (), arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        persistent: bool = False,
+        config: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sse-bridge-redis-"))
         self.port = free_port()
         self.arguments = list(arguments)
+        self.env = env
         self.config = [
             "bind 127.0.0.1",
             "daemonize no",
@@ -83,7 +92,7 @@ class RedisServer:
         path = self.directory / "redis.conf"
         if not path.exists():  # Sentinel and Cluster write their state into it
             path.write_text("\n".join([f"port {self.port}", *self.config, ""]))
-        self._process = Process([binary, str(path), *self.arguments])
+        self._process = Process([binary, str(path), *self.arguments], env=self.env)
         try:
             wait_for(self._answers, 15, what=f"an answer to PING on port {self.port}")
         except AssertionError as error:

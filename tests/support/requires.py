@@ -6,6 +6,7 @@ so that a test that never runs anywhere cannot pass for a green one.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Callable
@@ -21,11 +22,17 @@ def find_nginx() -> str | None:
     return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
 
 
+def find_faketime() -> str | None:
+    """The library that gives a process a wall clock of its own."""
+    return next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+
+
 CHECKS: dict[str, tuple[Callable[[], object], str]] = {
     "chromium": (
         lambda: shutil.which("chromium") and shutil.which("chromedriver"),
         "chromium and chromedriver on PATH (Debian: chromium chromium-driver)",
     ),
+    "faketime": (find_faketime, "libfaketime (Debian: libfaketime)"),
     "firefox": (find_firefox, "firefox-esr or firefox on PATH (Debian: firefox-esr)"),
     "nginx": (find_nginx, "nginx on PATH (Debian: nginx-light)"),
     "node": (lambda: shutil.which("node") and shutil.which("npm"), "node and npm on PATH (Debian: nodejs npm)"),

@@ -313,13 +313,26 @@ class TestRetries:
     async def test_old_entries_end_the_search(self, side: Side, admin: redis.Redis, prefix: str) -> None:
         log = keys(prefix, "a")[1]
         await side.publish("a", b"1", b"2", b"3")
-        records = admin.lrange(log, 0, -1)
-        for index, record in enumerate(records):
-            words = record.split(b" ", 5)
-            words[4] = b"%d" % (int(words[4]) - 60_000)
-            admin.lset(log, index, b" ".join(words))
+        self.grow_old(admin, log, 60_000)
         admin.ltrim(log, -2, -1)
         assert isinstance(self.retry(side, admin, batch("a", b"4"), 1000), bytes)
+
+    async def test_it_is_recognised_though_the_brokers_clock_was_set_forward(
+        self, side: Side, admin: redis.Redis, prefix: str
+    ) -> None:
+        first = batch("a", b"1")
+        at = await side.append(first)
+        await side.publish("a", *[b"more"] * 15)
+        self.grow_old(admin, keys(prefix, "a")[1], 3_600_000)
+        assert self.retry(side, admin, first, 1000) == [at.epoch, 1, at.check, 1, 1]
+
+    @staticmethod
+    def grow_old(admin: redis.Redis, log: str, milliseconds: int) -> None:
+        """The entries are older than they were, as the broker's clock will have it."""
+        for index, record in enumerate(admin.lrange(log, 0, -1)):
+            words = record.split(b" ", 5)
+            words[4] = b"%d" % (int(words[4]) - milliseconds)
+            admin.lset(log, index, b" ".join(words))
 
     @staticmethod
     def backdate(admin: redis.Redis, prefix: str, seconds: int) -> None:
