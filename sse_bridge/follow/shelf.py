@@ -128,6 +128,16 @@ class Shelf:
         index = bisect_right(entries, offset, key=_offset)
         return serial + index, entries[index]
 
+    def continues(self, offset: int) -> tuple[int, bytes]:
+        """The serial of what `behind` finds, and its `prev`; without unpacking where all are stored."""
+        index = bisect_right(self._chunks, offset, key=_last)
+        if index < len(self._chunks) and not self._chunks[index][_STORED]:
+            chunk = self._chunks[index]
+            place = max(0, offset + 1 - chunk[_FIRST])
+            return chunk[_SERIAL] + place, chunk[_CHECKS].split(b" ")[place - 1] if place else chunk[_PREV]
+        serial, entry = self.behind(offset)
+        return serial, entry.prev
+
     def visibilities(self, after: int, upto: int) -> list[str]:
         """Those of the stored entries with offsets behind `after` up to `upto`."""
         found: list[str] = []

@@ -111,8 +111,8 @@ class Window:
             return None
         if point.offset == self.head.offset:
             return self.end_serial if point.check == self.head.check else None
-        serial, entry = self.items.behind(point.offset)
-        return serial if entry.prev == point.check else None
+        serial, prev = self.items.continues(point.offset)
+        return serial if prev == point.check else None
 
     def point_at(self, offset: int) -> Point | Entry:
         """The point at `offset`, which lies between the base and the head."""

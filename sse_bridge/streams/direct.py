@@ -13,6 +13,7 @@ middleware around `send`, a later version that counts something) is served by `s
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -89,14 +90,26 @@ class _Never:
         yield
 
 
+_careful: weakref.WeakSet[Any] = weakref.WeakSet()  # functions that look at the flags, as they were seen to
+
+
 def _only_writes(function: Any, cycle: Any) -> bool:
     return (
         (cycle.flow.write_paused, cycle.disconnected, cycle.response_complete) == (False, False, False)
         and _rehearse(function, cycle) == (True, [chunk(_PROBE)])
-        and _rehearse(function, cycle, paused=True) == (False, [])
+        and (function in _careful or _looks_at_flags(function, cycle))
+    )
+
+
+def _looks_at_flags(function: Any, cycle: Any) -> bool:
+    careful = (
+        _rehearse(function, cycle, paused=True) == (False, [])
         and _rehearse(function, cycle, disconnected=True) == (True, [])
         and _rehearse(function, cycle, response_complete=True)[1] == []
     )
+    if careful:
+        _careful.add(function)
+    return careful
 
 
 def _rehearse(function: Any, cycle: Any, paused: bool = False, **state: bool) -> tuple[bool, list[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from ..errors import NotAcceptable
@@ -49,6 +50,7 @@ def negotiate(formats: Sequence[Format], name: str | None = None, accept: str | 
     return best
 
 
+@lru_cache(maxsize=64)  # clients send few, and thousands of them the same at once
 def _ranges(accept: str) -> dict[str, float]:
     """The qualities by media range; parameters other than q are ignored, for no format here has variants."""
     ranges: dict[str, float] = {}

@@ -102,6 +102,7 @@ def test_it_is_a_list_that_forgets_at_the_front(data: st.DataObject) -> None:
         assert shelf.visibilities(after, upto) == reference(model, after, upto)
         if after < high:
             serial, entry = shelf.behind(after)
+            assert shelf.continues(after) == (serial, entry.prev)
             index = next(i for i, e in enumerate(model) if e.offset > after)
             assert (serial, fields(entry)) == (first + index, fields(model[index]))
 
