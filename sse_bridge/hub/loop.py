@@ -245,8 +245,6 @@ class LoopHub:
 
     def announced(self, channel: str, announcement: Announcement | None) -> None:
         self.board.announced(channel, announcement)
-        if self.board.pressing:
-            _wake(self.board.changed())
 
     def confirmed(self, channel: str) -> None:
         self.board.confirmed(channel)

@@ -25,7 +25,6 @@ from .tally import Tally
 logger = logging.getLogger("sse_bridge.hub")
 
 READS_AT_ONCE: Final = 16  # channels per round trip of reads
-PASS_CHANNELS: Final = 32  # with news, after which a hub should not read on before it wakes their readers
 CHECKS_PER_TICK: Final = 256  # position checks per tick; with more channels the period stretches
 BACKOFF_SECONDS: Final = (0.05, 2.0)  # after a failed read: from … to, doubling, jittered
 
@@ -143,14 +142,6 @@ class Switchboard:
         if feed is not None:
             feed.announce(announcement)
             self._touched.add(channel)
-
-    @property
-    def pressing(self) -> bool:
-        """So many channels have news that their readers should be woken now, and not when all that arrived was read.
-
-        It delays nobody's write on a busy channel: what came for it so far still leaves in one.
-        """
-        return len(self._touched) >= PASS_CHANNELS
 
     def confirmed(self, channel: str) -> None:
         feed = self.feeds.get(channel)

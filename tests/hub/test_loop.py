@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -13,10 +12,7 @@ import pytest
 
 from sse_bridge import Bridge
 from sse_bridge.errors import BackendUnavailable
-from sse_bridge.events import Entry
-from sse_bridge.follow.page import Point
 from sse_bridge.hub import loop, switchboard
-from sse_bridge.records import Announcement
 from tests.support.wait import await_for
 
 
@@ -89,38 +85,6 @@ async def test_a_reader_whose_wake_fails_keeps_nobody_from_theirs(
     await await_for(lambda: len(hub.alarms) == 0)  # it goes on ticking
     assert "ZeroDivisionError" in caplog.text
     bad._reader.on_wake = None
-
-
-async def test_readers_of_many_channels_are_woken_before_all_that_arrived_was_read(bridge: Bridge) -> None:
-    channels = [f"c{number}" for number in range(switchboard.PASS_CHANNELS + 1)]
-    streams = [bridge.asubscribe(channel) for channel in channels]
-    for stream in streams:
-        assert await stream.wait_ready(10)
-    hub = bridge.loop_hub()
-    woken: list[str] = []
-    for channel, stream in zip(channels, streams, strict=True):
-        stream._reader.on_wake = functools.partial(woken.append, channel)
-
-    def announce(channel: str, offset: int) -> None:
-        head = hub.board.feeds[channel].window.head  # type: ignore[union-attr]
-        entry = Entry(b"EPOCH001", offset, head.check, b"check%d" % offset, 0, "u", "J", "message", b"1")
-        hub.announced(channel, Announcement(b"EPOCH001", offset, [entry]))
-
-    for channel in channels:
-        hub.board.feeds[channel].window.restart(Point(b"EPOCH001", 0, b"0"))  # type: ignore[union-attr]
-    *first, last = channels
-    for offset in (1, 2, 3):
-        announce(last, offset)
-    assert woken == [], "what comes for one channel leaves in one write"
-    for channel in first[1:]:
-        announce(channel, 1)
-    assert sorted(woken) == sorted([*first[1:], last])
-    announce(first[0], 1)
-    assert first[0] not in woken
-    hub.flush()
-    assert first[0] in woken
-    for stream in streams:
-        stream._reader.on_wake = None
 
 
 def test_what_a_log_handler_publishes_about_a_slow_reader_finds_the_hub_free() -> None:
