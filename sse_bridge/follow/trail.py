@@ -1,6 +1,6 @@
 """Checks and visibilities of the entries that a window has evicted, by offset: what is left to prove and count a gap.
 
-They stay as the shelf packed them, so an eviction costs no work per entry, and the garbage collector nothing either.
+They stay as the shelf packed them, so a chunk of stored entries is evicted at once, and costs the garbage collector nothing.
 """
 
 from __future__ import annotations
