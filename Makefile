@@ -39,6 +39,7 @@ test: $(TEST) $(NODE)
 # A constant load with churn (20 minutes; make soak SOAK_SECONDS=90), and every test that takes minutes.
 SOAK_SECONDS ?= 1200
 soak: $(TEST) $(NODE)
+	$(PIP) 'atheris>=3.0'
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.faults.soak
 	$(BIN)/python -m pytest -m soak $(ARGS)
 

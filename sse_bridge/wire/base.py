@@ -25,6 +25,7 @@ The control events and their data:
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ from ..errors import InvalidInput
 from ..events import END_TYPE, Entry
 
 # What our own ids are made of (docs/architecture.md): safe in a header, in an SSE line and between JSON quotes.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 
@@ -148,13 +150,14 @@ def line_value(what: str, value: str) -> bytes:
     """`value` in UTF-8 if it can stand on one line of any format.
 
     Raises:
-        InvalidInput: it holds CR, LF or NUL (HTML standard 9.2.6: the first two end a line, the third voids an id),
-            or a lone surrogate, which UTF-8 cannot carry.
+        InvalidInput: it holds a control character: CR and LF end a line and NUL voids an id (HTML standard 9.2.6), VT,
+            FF, FS to RS and U+0085 end a line for clients that split at what ``splitlines()`` does; or a lone surrogate,
+            which UTF-8 cannot carry.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be a str, got {value!r:.120}")
-    if "\n" in value or "\r" in value or "\0" in value:
-        raise InvalidInput(f"{what} must be one line without CR, LF and NUL, got {value!r:.120}")
+    if _CONTROL.search(value):
+        raise InvalidInput(f"{what} must be one line without control characters, got {value!r:.120}")
     try:
         return value.encode()
     except UnicodeEncodeError:

@@ -24,6 +24,7 @@ SPECIAL = [
 texts = st.lists(
     st.one_of(st.sampled_from(SPECIAL), st.text(st.characters(exclude_categories=["Cs"]), max_size=5)), max_size=8
 ).map("".join)
+CONTROLS = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))}  # which no id and no comment may hold
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),

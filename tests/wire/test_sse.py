@@ -17,7 +17,7 @@ from sse_bridge.wire import SSE_FORMAT
 from tests.support.node import FOLDER, ensure_packages
 from tests.support.requires import require
 from tests.support.sse_parser import parse, parse_with_httpx_sse
-from tests.wire.cases import Case, cases, chunked, ids, json_entry, make_entry, text_entry, texts, types
+from tests.wire.cases import CONTROLS, Case, cases, chunked, ids, json_entry, make_entry, text_entry, texts, types
 from tests.wire.decoders import Received, decode_by_the_standard, decode_like_the_sdks
 
 
@@ -129,7 +129,7 @@ def test_every_frame_has_data_and_passes_the_strict_parser(case: Case) -> None:
 @given(types, texts, st.none() | texts)
 def test_an_applications_own_event(type: str, text: str, id: str | None) -> None:
     kind, data = encode_data(Text(text), 1_000_000)
-    if id is not None and set(id) & set("\r\n\0"):
+    if id is not None and set(id) & CONTROLS:
         with pytest.raises(InvalidInput):
             SSE_FORMAT.render(type, data, kind, id)
         return
