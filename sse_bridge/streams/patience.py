@@ -46,13 +46,17 @@ class Patience:
 
     def until(self, when: float) -> None:
         """A write that waits at `when` (`time.monotonic`) is given up; another call takes the place of this one."""
-        self.close()
+        self._stop()
         if when < math.inf and self.give_up is not None:
             delay = max(0.0, when - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
 
     def close(self) -> None:
-        """Nothing is sent any more; idempotent."""
+        """Nothing is sent any more; idempotent. Lets go of the task, which may hold whoever holds this."""
+        self.give_up = None
+        self._stop()
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

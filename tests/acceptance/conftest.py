@@ -16,7 +16,7 @@ SETTINGS = {
     "heartbeat_seconds": 1,
     "linger_seconds": 0,
     "drain_seconds": 0,
-    "window_bytes": 32_768,
+    "window_bytes": 16_384,
 }
 
 

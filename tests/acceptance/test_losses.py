@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [needs_chromium, needs_node, needs_redis7]
 
-ROUND = 12  # events of each publisher: about as many as the windows of the processes hold
+ROUND = 12  # events of each publisher: more than the windows of the processes hold
 
 
 class Losing:
