@@ -41,9 +41,12 @@ class DirectWriter:
             return None
 
     def write(self, data: bytes) -> bool:
-        """Writes `data`, which is not empty; False: that is for `send`, since the transport is full or the response over."""
+        """Writes; False: that is for `send`, since the transport is full, the response over, or there is nothing to write.
+
+        A chunk of no bytes would be the last one; text has heartbeats of none.
+        """
         cycle = self._cycle
-        if self._flow.write_paused or cycle.disconnected or cycle.response_complete:
+        if not data or self._flow.write_paused or cycle.disconnected or cycle.response_complete:
             return False
         try:
             self._transport.write(chunk(data))

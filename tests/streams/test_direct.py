@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -58,13 +58,13 @@ class Transport:
 class Connection:
     """One request, up to the server's own `send`."""
 
-    def __init__(self, protocol: Any, app: Any, method: str = "GET") -> None:
+    def __init__(self, protocol: Any, app: Any, method: str = "GET", accept: str = "*/*") -> None:
         config = Config(app=app, log_config=None, ws="none")
         config.load()
         self.transport = Transport()
         self.protocol = protocol(config=config, server_state=ServerState(), app_state={})
         self.protocol.connection_made(self.transport)
-        self.protocol.data_received(f"{method} /?channel=news HTTP/1.1\r\nHost: testserver\r\n\r\n".encode())
+        self.protocol.data_received(f"{method} /?channel=news HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
         self.cycle = self.protocol.cycle
 
     def take(self) -> bytes:
@@ -82,8 +82,8 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[...,
     """Opens connections to an app; they leave at the end."""
     connections: list[Connection] = []
 
-    def connect(app: Any, method: str = "GET") -> Connection:
-        connections.append(Connection(request.param, app, method))
+    def connect(app: Any, method: str = "GET", accept: str = "*/*") -> Connection:
+        connections.append(Connection(request.param, app, method, accept))
         return connections[-1]
 
     yield connect
@@ -109,7 +109,6 @@ async def _started(
     return connection
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.binary(min_size=1, max_size=5000))
 def test_a_chunk_says_its_length(data: bytes) -> None:
     size, _, rest = chunk(data).partition(b"\r\n")
@@ -130,6 +129,27 @@ async def test_it_writes_what_send_would_write(connect: Callable[..., Connection
     await connection.cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
     assert connection.take() == b"0\r\n\r\n", "the server's own state is as if it had sent everything itself"
     assert not writer.write(b"x"), "the response is over"
+
+
+async def test_nothing_to_write_ends_no_response(
+    connect: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk of no bytes is the last one; and text has heartbeats of none."""
+    seen: list[bytes] = []
+    write = DirectWriter.write
+
+    def spy(self: DirectWriter, data: bytes) -> bool:
+        seen.append(data)
+        return write(self, data)
+
+    monkeypatch.setattr(DirectWriter, "write", spy)
+    async with Bridge("memory://", heartbeat_seconds=1) as bridge:
+        connection = connect(EventStreamApp(bridge, authorize=lambda scope, channels: True), accept="text/plain")
+        await await_for(lambda: b"\r\n\r\n" in b"".join(connection.transport.written))
+        await await_for(lambda: b"" in seen)
+        await bridge.apublish("news", "after it")
+        await await_for(lambda: b"after it" in b"".join(connection.transport.written))
+        assert _dechunked(connection.take().partition(b"\r\n\r\n")[2]) == b"after it"
 
 
 async def test_what_needs_a_decision_is_left_to_send(connect: Callable[..., Connection]) -> None:
@@ -245,6 +265,7 @@ def _dechunked(data: bytes) -> bytes:
     pieces = []
     while data:
         size, _, data = data.partition(b"\r\n")
+        assert int(size, 16), "the response has ended"
         pieces.append(data[: int(size, 16)])
         assert data[int(size, 16) : int(size, 16) + 2] == b"\r\n"
         data = data[int(size, 16) + 2 :]
