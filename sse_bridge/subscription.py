@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .follow.wish import Wish
     from .hub.loop import LoopHub, LoopReader
-    from .hub.threads import ThreadHub, ThreadReader
+    from .hub.thread_reader import ThreadReader
+    from .hub.threads import ThreadHub
 
 _PULL_BYTES = 1_048_576  # of data per look at the window
 

@@ -25,6 +25,7 @@ from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.errors import AsyncContextError, ConfigurationError, InvalidInput
 from sse_bridge.streams import (
     HANDOFF_HEADER,
+    WRITE_KEY,
     Cors,
     Grant,
     StreamRequest,
@@ -180,7 +181,7 @@ def _response(request: HttpRequest, stream: StreamResponse, kind: type[SourceRes
     # a response with a body of its own would get a length, an ETag, or a place in a cache from other middleware
     body: Iterable[bytes] | AsyncIterator[bytes]
     if not isinstance(getattr(request, "_request", request), ASGIRequest):
-        body = () if request.method == "HEAD" else stream.bodies.sync_body()
+        body = () if request.method == "HEAD" else stream.bodies.sync_body(request.META.get(WRITE_KEY))
     elif request.method == "HEAD":
         body = _pieces()
     elif (handoff := current_handoff()) is not None and handoff.offer(stream):

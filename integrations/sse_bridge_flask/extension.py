@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 import sse_bridge
 from sse_bridge import Bridge, Position
 from sse_bridge.errors import ConfigurationError
-from sse_bridge.streams import ensure_drain_handler
+from sse_bridge.streams import PushMiddleware, ensure_drain_handler
 
 from .client import add_client
 from .commands import sse_commands
@@ -61,6 +61,7 @@ class SSEBridge:
         app.extensions[EXTENSION] = bridge
         app.cli.add_command(sse_commands)
         add_client(app)
+        app.wsgi_app = PushMiddleware(app.wsgi_app)  # type: ignore[method-assign]  # Flask's way to add one
         self._apps.add(app)
         for path, endpoint, view in self._mounts:
             app.add_url_rule(path, endpoint, view, **ROUTE)

@@ -23,6 +23,7 @@ from sse_bridge.config import Policy
 from sse_bridge.errors import AsyncContextError, ConfigurationError
 from sse_bridge.streams import (
     HANDOFF_HEADER,
+    WRITE_KEY,
     Cors,
     Grant,
     StreamRequest,
@@ -212,7 +213,7 @@ def _hand_over(stream: StreamResponse) -> Response:
             "which puts SSEBridgeMiddleware around the app, or use a WSGI server (gunicorn with gthread or gevent workers)"
         )
     ensure_drain_handler()
-    body = _ClosingBody(stream.bodies.sync_body())
+    body = _ClosingBody(stream.bodies.sync_body(request.environ.get(WRITE_KEY)))
     # passthrough keeps after_request hooks from collecting the stream: compressors, ETags
     body.response = current_app.response_class(body, status=stream.status, headers=headers, direct_passthrough=True)
     return body.response

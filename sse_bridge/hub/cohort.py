@@ -11,16 +11,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..follow.follower import Batch, Follower
+from .switchboard import Reader, Switchboard
 
-if TYPE_CHECKING:
-    from .loop import LoopHub, LoopReader
+
+class Pushed(Reader, Protocol):
+    """A reader that may be in a cohort; by itself it is not woken then.
+
+    Attributes:
+        cohort: the readers it shares its work with.
+    """
+
+    cohort: Cohort | None
 
 
 class Target(Protocol):
-    """The far end of a reader: where its bytes go."""
+    """The far end of a reader: where its bytes go. Nothing here waits, nor takes the hub's lock."""
 
     def push(self, data: bytes) -> bool:
         """Writes; False: it can take no more for now, and goes on alone from behind this write."""
@@ -38,14 +46,13 @@ class Cohort:
         wrote_at: when something was last pushed (`time.monotonic`); members' heartbeats count from here.
     """
 
-    def __init__(self, hub: LoopHub, key: Any, follower: Follower, render: Callable[[Batch], bytes], max_bytes: int):
+    def __init__(self, cohorts: Cohorts, key: Any, follower: Follower, render: Callable[[Batch], bytes]) -> None:
         self.key = key
         self.follower = follower
-        self.members: dict[LoopReader, Target] = {}
+        self.members: dict[Any, Target] = {}
         self.wrote_at = 0.0
-        self._hub = hub
+        self._cohorts = cohorts
         self._render = render
-        self._max_bytes = max_bytes
 
     def wake(self) -> None:
         """Pushes everything that is there to every member."""
@@ -61,37 +68,85 @@ class Cohort:
             for _, target in self._dissolve():
                 target.finish()
 
-    def add(self, reader: LoopReader, target: Target) -> None:
+    def add(self, reader: Pushed, target: Target) -> None:
         """A reader in the same state joins; it is no longer woken by itself."""
         self.members[reader] = target
         reader.cohort = self
         reader.follower = self.follower  # its own would be half a kilobyte for the same
 
-    def drop(self, reader: LoopReader, *, goes_on: bool = False) -> None:
+    def drop(self, reader: Pushed, *, goes_on: bool = False) -> None:
         """A reader leaves; if it `goes_on`, alone from where the cohort stands."""
         if self.members.pop(reader, None) is None:
             return
         reader.cohort = None
         if goes_on:
             reader.follower = self.follower.copy()
-            self._hub.board.join(reader)
+            self._cohorts.board.join(reader)
         if not self.members:
-            self._hub.dissolve(self)
+            self._cohorts.dissolve(self)
 
     def _pull(self) -> bytes:
         """What is there for all of them, rendered; empty if nothing is."""
         try:
-            batch = self._hub.board.pull(self.follower, self._max_bytes, shared=False)
+            batch = self._cohorts.board.pull(self.follower, self._cohorts.max_write_bytes, shared=False)
             return b"" if batch is None else self._render(batch)
         except BaseException:
             for reader, _ in self._dissolve():
-                reader.close()  # its client comes back and resumes; going on would leave a hole
+                self._cohorts.expel(reader)  # its client comes back and resumes; going on would leave a hole
             raise
 
-    def _dissolve(self) -> list[tuple[LoopReader, Target]]:
+    def _dissolve(self) -> list[tuple[Any, Target]]:
         left = list(self.members.items())
         self.members.clear()
         for reader, _ in left:
             reader.cohort = None
-        self._hub.dissolve(self)
+        self._cohorts.dissolve(self)
         return left
+
+
+class Cohorts:
+    """The cohorts of a hub, under its serialisation.
+
+    Args:
+        expel: closes a reader that cannot go on, and takes no lock of the hub's.
+    """
+
+    def __init__(self, board: Switchboard, max_write_bytes: int, expel: Callable[[Any], None]) -> None:
+        self.board = board
+        self.max_write_bytes = max_write_bytes
+        self.expel = expel
+        self._cohorts: dict[Any, Cohort] = {}
+
+    def gather(self, reader: Pushed, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+        """Puts a reader that stands at the head of all its channels into a cohort; False if it must stay alone."""
+        follower = reader.follower
+        if not follower.settled:
+            return False
+        key = (follower.group, format)
+        cohort = self._cohorts.get(key)
+        if cohort is not None:
+            cohort.wake()  # what the reader has seen just now may still be ahead of it
+            cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = Cohort(self, key, follower.copy(), render)
+            self._cohorts[key] = cohort
+            self.board.join(cohort)
+        elif cohort.follower.state != follower.state:
+            return False
+        self.board.leave(reader, time.monotonic())  # with a follower of its own, which the cohort's takes the place of
+        cohort.add(reader, target)
+        return True
+
+    def dissolve(self, cohort: Cohort) -> None:
+        """The cohort's last member left."""
+        if self._cohorts.get(cohort.key) is cohort:
+            del self._cohorts[cohort.key]
+        self.board.leave(cohort, time.monotonic())
+
+    def members(self) -> list[Any]:
+        """The readers in cohorts."""
+        return [reader for cohort in self._cohorts.values() for reader in cohort.members]
+
+    def sizes(self) -> list[int]:
+        """How many readers are in each."""
+        return sorted(len(cohort.members) for cohort in self._cohorts.values())

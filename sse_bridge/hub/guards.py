@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..backends.base import Upstream
     from .guests import LoopGuest, ThreadGuest
     from .loop import LoopHub, LoopReader
-    from .threads import ThreadHub, ThreadReader
+    from .thread_reader import ThreadReader
+    from .threads import ThreadHub
 
 Refused = Literal["limit", "revoked", "unavailable"]
 

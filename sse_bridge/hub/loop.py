@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ..backends.admission import CONTROL
 from ..backends.base import AsyncBackend, Upstream
@@ -24,7 +24,7 @@ from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
-from .cohort import Cohort, Target
+from .cohort import Cohort, Cohorts, Target
 from .guards import LoopGuard
 from .guests import LoopGuest
 from .holds import Holds
@@ -120,8 +120,7 @@ class LoopHub:
         self.board = Switchboard(settings, tally)
         self.alarms: Alarms[LoopReader] = Alarms()
         self.closed = False
-        self.max_write_bytes = settings.max_write_bytes
-        self._cohorts: dict[Any, Cohort] = {}
+        self.cohorts = Cohorts(self.board, settings.max_write_bytes, LoopReader.close)
         self._backend = backend
         self.guard = LoopGuard(self, backend, settings)
         self._upstream: Upstream | None = None
@@ -132,7 +131,7 @@ class LoopHub:
     def readers(self) -> int:
         """How many readers are on this hub, in cohorts or alone."""
         alone = sum(1 for reader in self.board.readers() if isinstance(reader, LoopReader))
-        return alone + sum(len(cohort.members) for cohort in self._cohorts.values())
+        return alone + len(self.cohorts.members())
 
     def behind(self) -> int:
         """How many entries the slowest reader is behind the head; a pushed one is as far as its cohort."""
@@ -180,30 +179,8 @@ class LoopHub:
             self.guard.work()
 
     def gather(self, reader: LoopReader, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
-        """Puts a reader that stands at the head of all its channels into a cohort; False if it must stay alone."""
-        follower = reader.follower
-        if not follower.settled:
-            return False
-        key = (follower.group, format)
-        cohort = self._cohorts.get(key)
-        if cohort is not None:
-            cohort.wake()  # what the reader has seen just now may still be ahead of it
-            cohort = self._cohorts.get(key)
-        if cohort is None:
-            cohort = Cohort(self, key, follower.copy(), render, self.max_write_bytes)
-            self._cohorts[key] = cohort
-            self.board.join(cohort)
-        elif cohort.follower.state != follower.state:
-            return False
-        self.board.leave(reader, time.monotonic())  # with a follower of its own, which the cohort's takes the place of
-        cohort.add(reader, target)
-        return True
-
-    def dissolve(self, cohort: Cohort) -> None:
-        """The cohort's last member left."""
-        if self._cohorts.get(cohort.key) is cohort:
-            del self._cohorts[cohort.key]
-        self.board.leave(cohort, time.monotonic())
+        """See `Cohorts.gather`."""
+        return self.cohorts.gather(reader, target, format, render)
 
     def work(self) -> None:
         """Starts the reads that are due."""
@@ -227,7 +204,7 @@ class LoopHub:
             return
         self.closed = True
         readers: set[LoopReader] = {reader for reader in self.board.readers() if isinstance(reader, LoopReader)}
-        for reader in readers.union(*(cohort.members for cohort in self._cohorts.values())):
+        for reader in readers.union(self.cohorts.members()):
             reader.close()
         for guest in self.guard.ward.guests():
             assert isinstance(guest, LoopGuest)

@@ -1,9 +1,10 @@
 """The hub on threads and greenlets: one per bridge and process. No asyncio anywhere.
 
-One lock guards the board; it is held for decisions only, never while something waits. Two daemon threads (greenlets
+One lock guards the board; it is held for decisions and writes that do not wait. Two daemon threads (greenlets
 where threading is patched) serve any number of readers: the upstream's, which brings live messages, and the *keeper*,
 which reads the log when that is due and ticks once a second for alarms, lingering channels and position checks.
-Readers wait on their own waker. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
+Readers wait on their own waker; those whose server lets the hub write (streams/sockets.py) are in cohorts, and sleep while
+events pass. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
 
 A forked child has neither of the threads, and perhaps a lock that nobody will release: readers that it inherited are
 over there, and closing one touches nothing. The bridge makes a new hub in the child.
@@ -16,7 +17,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..backends.admission import CONTROL
@@ -24,16 +25,18 @@ from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
 from ..follow.feed import Feed
-from ..follow.follower import Batch, Follower
+from ..follow.follower import Batch
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
+from .cohort import Cohort, Cohorts, Target
 from .guards import ThreadGuard
 from .guests import ThreadGuest
 from .holds import Holds
-from .switchboard import Switchboard, log_lag
+from .switchboard import Reader, Switchboard
 from .tally import Tally
+from .thread_reader import ThreadReader
 from .wakers import new_waker
 from .ward import Stay
 
@@ -53,94 +56,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-class ThreadReader:
-    """One follower on this hub; one thread pulls at a time, any thread may close.
-
-    Attributes:
-        closed: set by the hub or by `close`; a waiting `wait` returns at once.
-    """
-
-    def __init__(self, hub: ThreadHub, follower: Follower, holds: Holds) -> None:
-        self.follower = follower
-        self.holds = holds
-        self.closed = False
-        self._hub = hub
-        self._waker = new_waker()
-
-    def pull(self, max_bytes: int) -> Batch | None:
-        """What is there now; None: wait.
-
-        Raises:
-            SlowReader: the policy is to disconnect.
-            BridgeClosed: this is a forked child; the reader is its parent's.
-        """
-        hub = self._hub
-        hub.check_process()
-        with hub.lock:
-            batch = hub.board.pull(self.follower, max_bytes)
-            idle = hub.idle
-        if not idle:
-            hub.work()
-        log_lag(self.follower)
-        self.holds.advance(self.follower)
-        return batch
-
-    def ready(self) -> bool:
-        """Every channel is subscribed and read."""
-        self._hub.check_process()
-        with self._hub.lock:
-            ready = self._hub.board.ready(self.follower) and self._hub.guard.ward.ready(self)
-        if not ready:
-            self._hub.work()
-        return ready
-
-    def wake(self) -> None:
-        self._waker.wake()
-
-    def wait(self, until: float | None = None, *, exactly: bool = False) -> None:
-        """Waits for a wake, or until `until` (`time.monotonic`).
-
-        Args:
-            until: when to return at the latest.
-            exactly: with a timer of its own; else up to a tick late, which costs no timer.
-        """
-        if self.closed:
-            return
-        if until is None:
-            self._waker.wait()
-        elif exactly:
-            self._waker.wait(until - time.monotonic())
-        else:
-            self._arm(until)
-            self._waker.wait()
-
-    def alarm(self, when: float) -> None:
-        """Wakes it now and at `when`: something that it looks at has changed."""
-        self._arm(when)
-        self.wake()
-
-    def close(self) -> None:
-        """Gives everything back; idempotent, from any thread."""
-        if not self.closed:
-            self.closed = True
-            if self._hub.inherited:
-                return
-            self.holds.release()
-            self._hub.leave(self)
-            self.wake()
-
-    def abandon(self) -> None:
-        """For finalizers, which run anywhere, under the hub's own lock too: lets the keeper close it."""
-        if not self.closed and not self._hub.inherited:
-            self._hub.abandoned.append(self)
-            self._hub.work()
-
-    def _arm(self, when: float) -> None:
-        with self._hub.lock:
-            if not self.closed:
-                self._hub.alarms.arm(self, when)
-
-
 class ThreadHub:
     """See the module.
 
@@ -153,6 +68,7 @@ class ThreadHub:
     def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
         self.lock = threading.Lock()
         self.board = Switchboard(settings, tally)
+        self.cohorts = Cohorts(self.board, settings.max_write_bytes, self._expel)
         self.alarms: Alarms[ThreadReader] = Alarms()
         self.closed = False
         self.abandoned: deque[ThreadReader | ThreadGuest] = deque()
@@ -208,7 +124,13 @@ class ThreadHub:
     def readers(self) -> int:
         """How many readers are on this hub."""
         with self.lock:
-            return len(self.board.readers())
+            return len(self._all_readers())
+
+    def gather(self, reader: ThreadReader, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+        """See `Cohorts.gather`."""
+        self.check_process()
+        with self.lock:
+            return not reader.closed and self.cohorts.gather(reader, target, format, render)
 
     def register(self, reader: ThreadReader, user: str | None, stream: Stay) -> None:
         """This reader is a client's stream: it may be revoked, and be one of too many."""
@@ -224,6 +146,8 @@ class ThreadHub:
 
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:
+            if reader.cohort is not None:
+                reader.cohort.drop(reader)
             self.board.leave(reader, time.monotonic())
             self.alarms.disarm(reader)
             released = self.guard.ward.leave(reader)
@@ -259,9 +183,8 @@ class ThreadHub:
             if self.closed:
                 return
             self.closed = True
-            readers, guests = self.board.readers(), self.guard.ward.guests()
+            readers, guests = self._all_readers(), self.guard.ward.guests()
         for reader in readers:
-            assert isinstance(reader, ThreadReader)
             reader.close()
         for guest in guests:
             assert isinstance(guest, ThreadGuest)
@@ -300,15 +223,38 @@ class ThreadHub:
         self.guard.told(message)
 
     def flush(self) -> None:
-        with self.lock:
-            readers = self.board.changed()
+        if self.inherited:  # the sockets that would be written to are the parent's
+            return
+        alone: list[Reader] = []
+        failed: list[Exception] = []
+        with self.lock:  # while it is held no member can leave its cohort, and be written to by two
+            for reader in self.board.changed():
+                if not isinstance(reader, Cohort):
+                    alone.append(reader)
+                    continue
+                try:
+                    reader.wake()
+                except Exception as error:  # noqa: BLE001  # it is logged, under no lock
+                    failed.append(error)
             idle = self.idle
-        for reader in readers:
+        for reader in alone:
             reader.wake()
+        for failure in failed:
+            logger.error("pushing to readers failed; their clients come back", exc_info=failure)
         if not idle:
             self.work()
 
     # inside
+
+    def _expel(self, reader: ThreadReader) -> None:
+        """Lets a reader close itself; under the lock, which closing takes."""
+        reader.expelled = True
+        reader.wake()
+
+    def _all_readers(self) -> list[ThreadReader]:
+        """Alone or in cohorts; under the lock."""
+        alone = [reader for reader in self.board.readers() if isinstance(reader, ThreadReader)]
+        return alone + self.cohorts.members()
 
     def _open(self) -> None:
         """Somebody comes: the keeper runs; under the lock."""

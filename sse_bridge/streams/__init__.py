@@ -15,6 +15,8 @@ registry   the open streams of a bridge, and their drain
 signals    the drain at SIGTERM and SIGINT
 refusals   the small answer to an error
 asgi       a body into an ASGI server
+pushing    a stream into an ASGI server, written by the hub (stepping: its send; direct: its transport)
+sockets    a stream's socket under a WSGI server, written by the hub
 origin     which pages may open a WebSocket
 cors       which pages may read a stream from another origin
 websocket  what a WebSocket's two sides say, without I/O (its messages in websocket_messages)
@@ -30,6 +32,7 @@ from .refusals import Refusal, method_not_allowed, refusal
 from .request import StreamRequest, lower_headers
 from .response import AsyncBody, Grant, StreamResponse, SyncBody, stream_channels
 from .signals import ensure_drain_handler
+from .sockets import WRITE_KEY, PushMiddleware
 from .sources import stream_source
 from .websocket import SUBPROTOCOL, WebSocketScript
 from .websocket_asgi import refuse_websocket, serve_session
@@ -39,6 +42,7 @@ from .websocket_session import WebSocketSession
 __all__ = [
     "HANDOFF_HEADER",
     "SUBPROTOCOL",
+    "WRITE_KEY",
     "AsyncBody",
     "Cancel",
     "Cors",
@@ -46,6 +50,7 @@ __all__ = [
     "Grant",
     "Handoff",
     "Ping",
+    "PushMiddleware",
     "Refusal",
     "Rejected",
     "StreamRequest",

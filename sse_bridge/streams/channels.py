@@ -17,6 +17,7 @@ import asyncio
 import logging
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..errors import BridgeClosed, NotAuthorized, SlowReader, SSEBridgeError
@@ -28,11 +29,12 @@ from .pacing import Due, Pacing, Why, retry_ms
 from .refusals import REVOKED, too_many_streams
 from .rendering import payload
 from .request import REPLACED_MARK
+from .sockets import ServerWrite, SocketWriter
 
 if TYPE_CHECKING:
     from ..hub.guards import Refused
     from ..hub.loop import LoopReader
-    from ..hub.threads import ThreadReader
+    from ..hub.thread_reader import ThreadReader
 
 OPENING_SECONDS: Final = 5.0  # then the client is told to come back; shorter than most proxies' patience
 
@@ -110,6 +112,11 @@ class ChannelScript:
         if due == "heartbeat":
             self._pacing.wrote(now)
         return due, self.wire.heartbeat()
+
+    def is_due(self, now: float, wrote_at: float) -> bool:
+        """Whether a reader to whom the hub last wrote at `wrote_at` has anything to say by itself."""
+        self._pacing.wrote_at_least(wrote_at)
+        return self._pacing.due(now) is not None
 
     def position(self, follower: Follower) -> bytes:
         """A frame that says where the reader stands."""
@@ -232,12 +239,21 @@ class SyncChannelBody:
     """A blocking iterator of bytes. One thread or greenlet iterates; `close` and `end_by` from any.
 
     A drain waits for it until the last frame was written: until it is asked for more, or closed.
+
+    Where the server's socket can be written to, the hub does that while the client stands at the head of all channels
+    (states as in `pushing`: alone, cohort), and the iterating thread sleeps in between.
+
+    Args:
+        server: what the server's start_response returned; None: it is not known.
     """
 
-    def __init__(self, script: ChannelScript) -> None:
+    def __init__(self, script: ChannelScript, server: ServerWrite | None = None) -> None:
         self._script = script
         self._bridge = script.bridge
         self._reader: ThreadReader | None = None
+        self._server = server
+        self._writer: SocketWriter | None = None
+        self._yielded = 0
         self._over = False
 
     def __iter__(self) -> SyncChannelBody:
@@ -255,6 +271,7 @@ class SyncChannelBody:
         if not data:
             self.close()
             raise StopIteration
+        self._yielded += len(data)
         return data
 
     def _next(self) -> bytes:
@@ -287,8 +304,24 @@ class SyncChannelBody:
                 reader.close()
             if first or data or over:
                 return first + data
-            reader.wait(self._script.next_due())
+            self._wait(reader)
         return first
+
+    def _wait(self, reader: ThreadReader) -> None:
+        """Until there is something to pull or to say; the hub writes meanwhile, where it can."""
+        if self._server is not None and self._yielded:
+            self._writer = SocketWriter.of(self._server, self._yielded, reader.wake)
+            self._server = None
+        writer, wire = self._writer, self._script.wire
+        if writer is None or not reader.gather(writer, wire.name, partial(payload, wire)):
+            reader.wait(self._script.next_due())
+            return
+        while not reader.closed and not reader.alone(self._must_leave):
+            reader.wait(self._script.next_due())
+        writer.complete()
+
+    def _must_leave(self, wrote_at: float) -> bool:
+        return self._script.is_due(time.monotonic(), wrote_at)
 
     def _opened(self, reader: ThreadReader) -> bool:
         until = time.monotonic() + OPENING_SECONDS

@@ -23,6 +23,7 @@ from .encoded import AsyncEncodedBody, SyncEncodedBody
 from .host import Host
 from .refusals import REVOKED, too_many_streams
 from .request import StreamRequest
+from .sockets import ServerWrite
 
 
 class AsyncBody(Protocol):
@@ -48,9 +49,12 @@ class SyncBody(Protocol):
 
 
 class Bodies(Protocol):
-    """Makes the body of the colour that the server needs; one of them, once."""
+    """Makes the body of the colour that the server needs; one of them, once.
 
-    def sync_body(self) -> SyncBody: ...
+    `server` is what `PushMiddleware` put into the WSGI environ, if it is there.
+    """
+
+    def sync_body(self, server: ServerWrite | None = None) -> SyncBody: ...
 
     def async_body(self) -> AsyncBody: ...
 
@@ -114,9 +118,10 @@ class ChannelBodies:
     script: ChannelScript
     coding: Coding | None = None
 
-    def sync_body(self) -> SyncBody:
-        body = SyncChannelBody(self.script)
-        return body if self.coding is None else SyncEncodedBody(body, self.coding)
+    def sync_body(self, server: ServerWrite | None = None) -> SyncBody:
+        if self.coding is not None:
+            return SyncEncodedBody(SyncChannelBody(self.script), self.coding)
+        return SyncChannelBody(self.script, server)
 
     def async_body(self) -> AsyncBody:
         body = AsyncChannelBody(self.script)

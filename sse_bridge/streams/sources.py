@@ -40,6 +40,7 @@ from .pacing import Why
 from .pumps import begins_async, close_async, drop, is_sync, keep, needs_aclose
 from .request import StreamRequest
 from .response import Grant, StreamResponse, check_admission, stream_headers
+from .sockets import ServerWrite
 from .source_script import SourceScript
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class SourceBodies:
     source: Any
     own_thread: bool = False
 
-    def sync_body(self) -> SyncSourceBody:
+    def sync_body(self, server: ServerWrite | None = None) -> SyncSourceBody:
         return SyncSourceBody(self.script, self.source, own_thread=self.own_thread)
 
     def async_body(self) -> AsyncSourceBody:

@@ -20,6 +20,8 @@ def test_events_arrive_as_they_are_published(site: Site, channel: str, view: str
     with SSEClient(f"{site.url}/{view}/{channel}/", {"Accept-Encoding": "gzip"}) as client:
         assert client.status == 200, client.response.read_all()
         assert client.next().event == "stream.open"
+        if not site.asgi:
+            wait_for(lambda: site.held()["pushed"] == 1, what="the hub to write to gunicorn's socket")
         for number in range(4):
             [id] = site.publish(channel, {"n": number})
             [frame] = client.take(1)

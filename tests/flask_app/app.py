@@ -110,6 +110,7 @@ def state() -> Response:
     return jsonify(
         streams=len(bridge.streams),
         readers=0 if hub is None else hub.readers(),
+        pushed=0 if hub is None else len(hub.cohorts.members()),
         feeds=[] if hub is None else sorted(hub.board.feeds),
         threads=sorted(thread.name for thread in threading.enumerate()),
         loops=loops_made,

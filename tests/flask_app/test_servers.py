@@ -48,6 +48,8 @@ def test_a_stream_from_its_head_to_a_client_that_leaves(kind: str, where: str, r
     with serving(kind, url) as server:
         client, other = server.stream("/events/a,b"), server.stream("/aevents/a")
         assert {name: client.headers.get(name) for name in STREAM_HEADERS} == STREAM_HEADERS
+        pushed = 2 if kind in PRODUCTION else 0
+        wait_for(lambda: server.fetch("/state")["pushed"] == pushed, what="the hub to write to gunicorn's sockets")
         assert "content-length" not in client.headers
         assert client.headers["set-cookie"].startswith("seen=yes")
         server.post("/publish/a?count=3")

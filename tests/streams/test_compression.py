@@ -311,7 +311,7 @@ async def test_compressed_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) 
         others = [await Client(bridge, channels=["a", f"user:{number}"]).opened() for number in range(20)]
         assert same[0].start[b"content-encoding"] == b"gzip"
         assert plain.start[b"content-encoding"] == b"identity"
-        await await_for(lambda: sum(len(one.members) for one in bridge.loop_hub()._cohorts.values()) == 121)
+        await await_for(lambda: len(bridge.loop_hub().cohorts.members()) == 121)
         for number in range(5):
             await bridge.apublish("a", f"{number}" * 2000)
             await await_for(lambda: all(len(one.data) == number + 1 for one in [*same, plain, *others]))  # noqa: B023

@@ -86,7 +86,7 @@ async def bridge() -> AsyncIterator[Bridge]:
 
 
 def cohorts(bridge: Bridge) -> list[int]:
-    return sorted(len(cohort.members) for cohort in bridge.loop_hub()._cohorts.values())
+    return bridge.loop_hub().cohorts.sizes()
 
 
 async def test_readers_in_the_same_place_get_the_same_bytes(bridge: Bridge) -> None:

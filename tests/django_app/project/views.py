@@ -125,6 +125,7 @@ def debug(request: HttpRequest):
         {
             "streams": len(bridge.streams),
             "readers": sum(hub.readers() for hub in hubs),
+            "pushed": sum(len(hub.cohorts.members()) for hub in hubs),
             "feeds": sum(len(hub.board.feeds) for hub in hubs),
             "threads": threading.active_count(),
             "opened": opened,

@@ -4,5 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from sse_bridge.streams import PushMiddleware
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django_app.project.settings")
-app = get_wsgi_application()
+app = PushMiddleware(get_wsgi_application())

@@ -1,0 +1,154 @@
+"""Writing to the client's socket from the hub, past a WSGI server's `write`: one thread serves all readers.
+
+A WSGI server asks a body for its next piece on a thread or greenlet of the client's own. To wake it for every event costs
+two switches, the server's loop and its bookkeeping: 30 to 60 µs, where the write itself takes 10. What a server does with
+a piece is known (PEP 3333): it writes it, framed as a chunk (RFC 9112, section 7.1) where the client speaks HTTP/1.1.
+
+That is not believed but seen. `SocketWriter.of` looks at the object whose method the server's own `write` is (start_response
+returns it, and `PushMiddleware` keeps it): every byte that the body yielded must have been counted there, so nothing in
+between holds pieces back or changes their length, and its socket must be a plain one. Then `write` is rehearsed on a double
+that has a recording socket, and of everything else only what is plain data. It must write the piece once, as it is or as one
+chunk, and change nothing but its count of bytes. Whatever behaves in any other way is served by its `write` as ever.
+
+A socket that takes only a part ends the hub's writing to it: the client's own thread waits for the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from .direct import chunk
+
+WRITE_KEY: Final = "sse_bridge.write"  # in the WSGI environ
+_PROBE: Final = b"data: rehearsal\n\n"
+_FAR: Final = 1 << 62  # bytes
+_PLAIN: Final = (bool, int, str, bytes, type(None))
+_NOW: Final = getattr(socket, "MSG_DONTWAIT", None)
+
+
+class ServerWrite:
+    """What the server's start_response returned; None before it was called."""
+
+    __slots__ = ("write",)
+
+    def __init__(self) -> None:
+        self.write: Any = None
+
+
+class PushMiddleware:
+    """WSGI middleware: streams below it can be written to by the hub, where the server is gunicorn (gthread, gevent).
+
+    It changes nothing of a request or a response, and costs a microsecond. Flask's extension puts it in place by itself;
+    in Django's ``wsgi.py``: ``application = PushMiddleware(get_wsgi_application())``.
+
+    Args:
+        app: any WSGI application.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        kept = environ[WRITE_KEY] = ServerWrite()
+
+        def start(*arguments: Any, **options: Any) -> Any:
+            kept.write = start_response(*arguments, **options)
+            return kept.write
+
+        return self._app(environ, start)
+
+
+class SocketWriter:
+    """The way to one client's socket; see the module. `push` under the hub's lock, `complete` on the client's thread.
+
+    Args:
+        on_full: called when the socket took less than all.
+    """
+
+    __slots__ = ("_frame", "_raw", "_response", "_rest", "_send", "on_full")
+
+    def __init__(self, response: Any, frame: Callable[[bytes], bytes], on_full: Callable[[], None]) -> None:
+        self._response = response
+        self._frame = frame
+        # gevent's sockets keep the system's, which never waits; a plain one is told not to
+        self._raw: socket.socket = getattr(response.sock, "_sock", response.sock)
+        self._send = self._raw.send
+        self._rest = b""
+        self.on_full = on_full
+
+    @classmethod
+    def of(cls, server: ServerWrite, yielded: int, on_full: Callable[[], None]) -> SocketWriter | None:
+        """The writer for a response of which `yielded` bytes were handed to the server; None if only `write` will do."""
+        if _NOW is None:
+            return None
+        write = server.write
+        try:
+            response = write.__self__
+            if response.sent != yielded or type(response.sock) is not socket.socket:  # as gevent has patched it
+                return None
+            frame = _rehearsed(write.__func__, response)
+            return None if frame is None else cls(response, frame, on_full)
+        except Exception:  # noqa: BLE001  # not made as expected; what it raised, it raised in the rehearsal only
+            return None
+
+    def push(self, data: bytes) -> bool:
+        """Writes; False: the client's thread must `complete` it."""
+        if not data:  # of text, as a heartbeat: a chunk of no bytes would be the last one
+            return True
+        framed = self._frame(data)
+        self._response.sent += len(data)
+        try:
+            taken = self._send(framed, _NOW)
+        except OSError:  # full, or the client left: its own thread waits, or meets the same error where it belongs
+            taken = 0
+        if taken == len(framed):
+            return True
+        self._rest = framed[taken:]
+        self.on_full()
+        return False
+
+    def finish(self) -> None:
+        """The last channel's end was pushed: the client's thread ends the response."""
+        self.on_full()
+
+    def complete(self) -> None:
+        """Writes what the socket did not take, and waits as the server's own writes do."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._response.sock.sendall(rest)
+
+
+class _Recorder:
+    """A socket that writes nowhere. Whatever else a `write` wants of it fails the rehearsal."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+def _rehearsed(function: Any, response: Any) -> Callable[[bytes], bytes] | None:
+    """How the server frames a piece; None if it does anything else with it."""
+    written = _written(function, response, response.sent)
+    if written != _written(function, response, _FAR):
+        return None  # it counts down to a Content-Length
+    if written == [_PROBE]:
+        return bytes
+    return chunk if written == [chunk(_PROBE)] else None
+
+
+def _written(function: Any, response: Any, sent: int) -> list[bytes]:
+    """What it writes after `sent` bytes; raises if it leaves a trace, or needs more than plain data."""
+    double = copy.copy(response)
+    recorder = _Recorder()
+    state: dict[str, Any] = {name: value for name, value in vars(response).items() if isinstance(value, _PLAIN)}
+    vars(double).clear()
+    vars(double).update(state, sock=recorder, sent=sent)
+    function(double, _PROBE)
+    if vars(double) != {**state, "sock": recorder, "sent": sent + len(_PROBE)}:
+        raise ValueError("it keeps something")
+    return recorder.written

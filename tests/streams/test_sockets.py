@@ -1,0 +1,378 @@
+"""Writing past a WSGI server's `write`: only where a rehearsal shows what it does, with the same bytes, and none lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http.wsgi import Response
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sse_bridge import Bridge
+from sse_bridge.hub import threads
+from sse_bridge.streams import WRITE_KEY, PushMiddleware, StreamRequest, stream_channels
+from sse_bridge.streams.direct import chunk
+from sse_bridge.streams.sockets import ServerWrite, SocketWriter
+from tests.support.sse_parser import parse
+from tests.support.wait import wait_for
+
+HEADERS = [("Content-Type", "text/event-stream")]
+
+
+def response_on(
+    sock: socket.socket, version: tuple[int, int] = (1, 1), method: str = "GET", kind: Any = Response
+) -> Any:
+    return kind(types.SimpleNamespace(version=version, method=method, should_close=lambda: True), sock, Config())
+
+
+class Request:
+    """gunicorn's part of one request, on a thread of its own and a real pair of sockets."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], buffer: int | None = None) -> None:
+        self.client, sock = socket.socketpair()
+        self.client.settimeout(10)
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        self.response = response_on(sock)
+        self.asked = 0
+        self.error: BaseException | None = None
+        self._app = app
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        body = self._app({}, self.response.start_response)
+        try:
+            for item in body:
+                self.asked += 1
+                self.response.write(item)
+            self.response.close()
+        except OSError as error:
+            self.error = error
+        finally:
+            body.close()  # type: ignore[attr-defined]
+            self.response.sock.close()
+
+    def read_until(self, what: bytes, seen: bytes = b"") -> bytes:
+        while what not in seen:
+            data = self.client.recv(65536)
+            assert data, seen
+            seen += data
+        return seen
+
+    def rest(self) -> bytes:
+        return b"".join(iter(lambda: self.client.recv(65536), b""))
+
+
+@pytest.fixture(params=["memory", "redis"])
+def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
+    url = "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
+    with Bridge(url, prefix=f"sockets{os.urandom(4).hex()}", heartbeat_seconds=60, drain_seconds=0.2) as bridge:
+        hub = bridge.thread_hub()
+        yield bridge
+        wait_for(lambda: hub.readers() == 0, what="readers to leave")
+
+
+@pytest.fixture
+def ask(bridge: Bridge) -> Iterator[Callable[..., Request]]:
+    """Opens a stream of the channel ``news``, and waits until the hub writes to it (or `alone`)."""
+    requests: list[Request] = []
+
+    def ask(wrap: Callable[[Any], Any] = PushMiddleware, *, alone: bool = False, **options: Any) -> Request:
+        before = len(bridge.thread_hub().cohorts.members())
+
+        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            stream = stream_channels(bridge, "news", StreamRequest(), format=None)
+            assert stream.bodies is not None
+            start_response("200 OK", HEADERS)
+            return stream.bodies.sync_body(environ.get(WRITE_KEY))
+
+        requests.append(Request(wrap(app), **options))
+        if not alone:
+            wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == before + 1, what="the hub to write")
+        return requests[-1]
+
+    yield ask
+    bridge.close()
+    for one in requests:
+        one.client.close()
+        one.thread.join(10)
+        assert not one.thread.is_alive()
+
+
+def dechunked(data: bytes) -> bytes:
+    pieces, data = [], data.partition(b"\r\n\r\n")[2]
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        assert length or data == b"\r\n", "nothing may follow the last chunk"
+        pieces.append(data[:length])
+        assert data[length : length + 2] == b"\r\n"
+        data = data[length + 2 :]
+    return b"".join(pieces)
+
+
+def numbers(data: bytes) -> list[str]:
+    return [frame.data for frame in parse(dechunked(data)) if frame.event == "message"]
+
+
+# what is seen
+
+
+@pytest.mark.parametrize("version", [(1, 1), (1, 0)])
+def test_it_writes_what_the_server_would_write(version: tuple[int, int]) -> None:
+    client, sock = socket.socketpair()
+    with client, sock:
+        response = response_on(sock, version)
+        server = ServerWrite()
+        server.write = response.start_response("200 OK", HEADERS)
+        assert SocketWriter.of(server, 0, list) is None, "before the head is sent"
+        server.write(b"first")
+        client.recv(65536)
+        client.settimeout(10)
+        writer = SocketWriter.of(server, 5, list)
+        assert writer is not None
+        for data in (b"x", b"data: 1\n\n", b"\r\n" * 40, b"y" * 5000):
+            server.write(data)
+            sent, counted = client.recv(65536), response.sent
+            assert writer.push(data)
+            got = client.recv(65536)
+            assert (got.lower(), response.sent - counted) == (sent.lower(), len(data))
+        response.close()
+        sock.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == (b"0\r\n\r\n" if version == (1, 1) else b"")
+
+
+def test_what_it_does_not_know_is_left_to_the_server() -> None:
+    class Counting(Response):  # type: ignore[misc]
+        calls = 0
+
+        def write(self, data: bytes) -> None:
+            self.calls += 1
+            super().write(data)
+
+    class Elsewhere(Response):  # type: ignore[misc]
+        """As for HTTP/2: the socket is another connection's matter."""
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.connection: list[bytes] = []
+
+        def write(self, data: bytes) -> None:
+            self.headers_sent = True
+            self.sent += len(data)
+            self.connection.append(data)
+
+    class Sealed(socket.socket):
+        """As for TLS: what is written is not what is sent."""
+
+    client, sock = socket.socketpair()
+    sealed = Sealed(fileno=sock.dup().detach())
+    with client, sock, sealed:
+        for kind, options in (
+            (Counting, {}),
+            (Elsewhere, {}),
+            (Response, {"method": "HEAD"}),
+            (Response, {"sock": sealed}),
+        ):
+            response = response_on(**{"sock": sock, "kind": kind, **options})
+            server = ServerWrite()
+            server.write = response.start_response("200 OK", HEADERS)
+            server.write(b"first")
+            if kind is not Elsewhere:
+                client.recv(65536)
+            before = dict(vars(response))
+            assert SocketWriter.of(server, response.sent, list) is None, (kind, options)
+            assert vars(response) == before
+            assert getattr(response, "connection", [b"first"]) == [b"first"]
+        for write in (None, print, [].append, response.write):
+            server.write = write
+            assert SocketWriter.of(server, 0, list) is None
+        server.write = response_on(sock).start_response("200 OK", [("Content-Length", "1000")])
+        server.write(b"first")
+        client.recv(65536)
+        assert SocketWriter.of(server, 5, list) is None, "the server counts down to its end"
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)  # no rehearsal reached the client
+
+
+@given(data=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=20), takes=st.data())
+def test_whatever_the_socket_takes_the_client_gets_all(data: list[bytes], takes: st.DataObject) -> None:
+    out: list[bytes] = []
+
+    class Narrow:
+        """Takes a part, nothing, or fails."""
+
+        def send(self, framed: bytes, flags: int) -> int:
+            part = takes.draw(st.integers(-1, len(framed)))
+            if part < 0:
+                raise BlockingIOError
+            out.append(framed[:part])
+            return part
+
+        def sendall(self, rest: bytes) -> None:
+            out.append(rest)
+
+    full: list[bool] = []
+    response = types.SimpleNamespace(sock=Narrow(), sent=0)
+    writer = SocketWriter(response, chunk, lambda: full.append(True))
+    for piece in data:
+        if not writer.push(piece):
+            assert full.pop(), "the client's thread must hear of it"
+            writer.complete()
+    assert b"".join(out) == b"".join(chunk(piece) for piece in data)
+    assert response.sent == sum(map(len, data))
+
+
+# streams
+
+
+def test_the_hub_writes_and_the_thread_sleeps(bridge: Bridge, ask: Callable[..., Request]) -> None:
+    clients = [ask() for _ in range(3)]
+    for number in range(200):
+        bridge.publish("news", number)
+    seen = [client.read_until(b"data: 199\n") for client in clients]
+    assert [client.asked for client in clients] == [1, 1, 1], "no thread was asked for a piece after the first"
+    bridge.publish("news", "last")
+    bridge.close_channel("news")
+    for client, before in zip(clients, seen, strict=True):
+        data = before + client.rest()
+        assert numbers(data) == [*map(str, range(200)), '"last"']
+        assert parse(dechunked(data))[-1].event == "stream.end"
+        assert data.endswith(b"\r\n0\r\n\r\n"), "the server ends its response itself"
+        assert client.response.sent == len(dechunked(data)), "what an access log tells"
+
+
+def test_a_client_that_reads_slowly_loses_nothing(bridge: Bridge, ask: Callable[..., Request]) -> None:
+    slow, quick = ask(buffer=8192), ask(buffer=8192)
+    text = "x" * 900
+    for number in range(300):
+        bridge.publish("news", [number, text])
+    quick_seen = quick.read_until(b"data: [299,")
+    wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == 1, what="the slow one to be on its own")
+    slow_seen = slow.read_until(b"data: [299,")
+    wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == 2, what="the slow one to come back")
+    bridge.publish("news", 300)
+    bridge.close_channel("news")
+    for client, seen in ((slow, slow_seen), (quick, quick_seen)):
+        assert [data.partition(",")[0].strip("[") for data in numbers(seen + client.rest())] == [
+            str(number) for number in range(301)
+        ]
+
+
+def test_a_client_that_left_is_noticed_at_the_next_event(bridge: Bridge, ask: Callable[..., Request]) -> None:
+    client, other = ask(), ask()
+    client.client.close()
+    bridge.publish("news", 1)
+    client.thread.join(10)
+    assert isinstance(client.error, (BrokenPipeError, ConnectionResetError)), "the server meets it where it expects it"
+    assert bridge.thread_hub().readers() == 1
+    other.read_until(b"data: 1\n")
+
+
+def test_a_drain_ends_what_the_hub_writes_to(bridge: Bridge, ask: Callable[..., Request]) -> None:
+    client = ask()
+    bridge.publish("news", 1)
+    seen = client.read_until(b"data: 1\n")
+    bridge.streams.begin_drain(0.0)
+    frames = parse(dechunked(seen + client.rest()))
+    assert [(frame.event, frame.data) for frame in frames[1:]] == [
+        ("message", "1"),
+        ("stream.close", '{"reason":"drain"}'),
+    ]
+
+
+def test_heartbeats_count_from_what_the_hub_wrote() -> None:
+    with Bridge("memory://", heartbeat_seconds=1) as bridge:
+
+        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            stream = stream_channels(bridge, "news", StreamRequest())
+            assert stream.bodies is not None
+            start_response("200 OK", HEADERS)
+            return stream.bodies.sync_body(environ.get(WRITE_KEY))
+
+        request = Request(PushMiddleware(app))
+        seen = request.read_until(b":\n")
+        wait_for(lambda: bridge.thread_hub().cohorts.sizes() == [1], what="the hub to write again")
+        bridge.publish("news", 1)
+        seen = request.read_until(b"data: 1\n", seen)
+        request.read_until(b":\n", seen.rpartition(b"data: 1\n")[2])
+    request.thread.join(10)
+    request.client.close()
+    assert not request.thread.is_alive()
+
+
+@pytest.mark.parametrize("way", ["marking", "one behind", "not kept"])
+def test_middleware_that_does_something_to_the_body_sees_all_of_it(
+    way: str, bridge: Bridge, ask: Callable[..., Request]
+) -> None:
+    class Marking:
+        def __init__(self, body: Any) -> None:
+            self.body, self.close = body, body.close
+
+        def __iter__(self) -> Iterator[bytes]:
+            return (b"%b:\n\n" % piece for piece in self.body)
+
+    class Behind(Marking):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b":"
+            yield from self.body
+
+    def wrap(app: Any) -> Any:
+        if way == "not kept":
+            return app
+        below, kind = PushMiddleware(app), Marking if way == "marking" else Behind
+        return lambda environ, start_response: kind(below(environ, start_response))
+
+    client = ask(wrap, alone=True)
+    seen = client.read_until(b"stream.open")
+    bridge.publish("news", 1)
+    seen = client.read_until(b"data: 1\n", seen)
+    assert bridge.thread_hub().cohorts.sizes() == []
+    bridge.close_channel("news")
+    assert numbers(seen + client.rest()) == ["1"]
+    assert client.asked > 2
+
+
+def test_a_pass_that_fails_ends_its_readers_so_that_they_come_back(
+    bridge: Bridge, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ask()
+    seen = client.read_until(b"stream.open")
+
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("a filter that fails")
+
+    with monkeypatch.context() as patch, caplog.at_level("CRITICAL", "sse_bridge.hub"):
+        patch.setattr(bridge.thread_hub().board, "pull", fails)
+        bridge.publish("news", 1)
+        seen += client.rest()
+    assert numbers(seen) == [], "the client resumes before it"
+    assert seen.endswith(b"0\r\n\r\n")
+
+
+def test_a_forked_child_writes_to_no_socket_of_its_parent(
+    bridge: Bridge, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = ask()
+    client.read_until(b"stream.open")
+    hub = bridge.thread_hub()
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_forks", threads._forks + 1)  # what a child sees of the hub that it inherited
+        bridge.publish("news", 1)
+        if bridge.backend.name == "redis":  # whose news come on another thread
+            wait_for(lambda: hub.board._touched == {"news"}, what="the news")
+        client.client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.client.recv(1)
+    client.client.settimeout(10)
+    bridge.publish("news", 2)
+    assert b"data: 1\n" in client.read_until(b"data: 2\n")
