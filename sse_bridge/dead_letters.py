@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from typing import NamedTuple
 
 from .backends.base import Append, Appended
@@ -133,4 +132,4 @@ def again(letter: DeadLetter, unknown_ms: int | None, now: float, wall: float) -
     """
     key = letter.batch.idempotency_key or f"dead-letter:{letter.name.decode()}"
     since = None if unknown_ms is None else now - max(0.0, wall - unknown_ms / 1000) - CLOCKS_SECONDS
-    return replace(letter.batch, idempotency_key=key, unknown_since=since)
+    return letter.batch._replace(idempotency_key=key, unknown_since=since)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import os
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -66,12 +66,12 @@ class Text:
 
 def new_token() -> bytes:
     """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): an epoch candidate or a check."""
-    return secrets.token_bytes(8).translate(_TO_ALPHABET)
+    return os.urandom(8).translate(_TO_ALPHABET)
 
 
 def new_tokens(count: int) -> list[bytes]:
     """`count` tokens from one call to the operating system."""
-    text = secrets.token_bytes(8 * count).translate(_TO_ALPHABET)
+    text = os.urandom(8 * count).translate(_TO_ALPHABET)
     return [text[i : i + 8] for i in range(0, 8 * count, 8)]
 
 

@@ -43,7 +43,7 @@ def single(
     if idempotency_key is not None and not (isinstance(idempotency_key, str) and 0 < len(idempotency_key) <= 200):
         raise InvalidInput(f"idempotency_key must be a text of 1 to 200 characters, got {idempotency_key!r:.100}")
     try:
-        who = Visibility(visibility)
+        who = visibility if isinstance(visibility, Visibility) else Visibility(visibility)
     except ValueError:
         known = ", ".join(each.value for each in Visibility)
         raise InvalidInput(f"visibility must be one of {known}; got {visibility!r:.80}") from None

@@ -22,6 +22,7 @@ _NAME: Final = re.compile(NAME_RULE)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9]{1,16}")
 
 
+@lru_cache(maxsize=4096)
 def record_head(visibility: Visibility, kind: str, type: str) -> bytes:
     """The part of a record's header that the publisher knows: ``uJ order.paid``."""
     return f"{visibility.code}{kind} {type}".encode("ascii")

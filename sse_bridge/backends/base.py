@@ -20,16 +20,14 @@ bytes. Errors are `BackendUnavailable` (nothing happened), `PublishUncertain` (i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import SSEBridgeError
 from ..follow.page import Page, ReadRequest
 from ..records import Announcement
 
 
-@dataclass(frozen=True)
-class NewEntry:
+class NewEntry(NamedTuple):
     """An entry as the publisher knows it: its nonce, the known part of its header (`record_head`) and its data."""
 
     check: bytes
@@ -37,8 +35,7 @@ class NewEntry:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Append:
+class Append(NamedTuple):
     """One append to one channel.
 
     Attributes:
@@ -61,8 +58,7 @@ class Append:
     unknown_since: float | None = None
 
 
-@dataclass(frozen=True)
-class Appended:
+class Appended(NamedTuple):
     """Where the entries of an append stand.
 
     Attributes:

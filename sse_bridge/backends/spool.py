@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -68,7 +68,7 @@ class Parcel:
         first = self.letters[0].batch
         if len(self.letters) == 1:
             return first
-        return replace(first, entries=tuple([entry for letter in self.letters for entry in letter.batch.entries]))
+        return first._replace(entries=tuple([entry for letter in self.letters for entry in letter.batch.entries]))
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Spool:
         if isinstance(error, PublishUncertain) and not batch.ephemeral:
             if error.unknown_since is None:
                 return False  # the log cannot prove what happened, and will not be able to later
-            batch = replace(batch, unknown_since=error.unknown_since)
+            batch = batch._replace(unknown_since=error.unknown_since)
         if batch.ephemeral:
             self.dropped += len(batch.entries)
             return True
@@ -211,7 +211,7 @@ class Spool:
         for letter in parcel.letters:
             letter.error = str(outcome)
             if since is not None:
-                letter.batch = replace(letter.batch, unknown_since=since)
+                letter.batch = letter.batch._replace(unknown_since=since)
 
     def stored(self, letters: Sequence[DeadLetter], error: SSEBridgeError | None, now: float) -> None:
         """Dead letters were put into the broker, or could not be."""
@@ -276,7 +276,7 @@ class Spool:
             unknown_ms = at_ms - round((now - batch.unknown_since) * 1000)
         elif reason == "uncertain":
             unknown_ms = at_ms - round(self._settings.publish_timeout_seconds * 1000)
-        buried = replace(batch, unknown_since=None)
+        buried = batch._replace(unknown_since=None)
         self.letters.append(DeadLetter(batch.channel, reason, letter.error, at_ms, unknown_ms, buried))
         self.dead += len(batch.entries)
         while len(self.letters) > self._settings.dead_letters_max:

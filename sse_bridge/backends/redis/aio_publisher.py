@@ -15,7 +15,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from typing_extensions import override
@@ -101,6 +100,7 @@ class Publisher:
     """
 
     def __init__(self, client: Client, codec: Codec, timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
         self._client = client
         self._codec = codec
         self._timeout = timeout
@@ -108,7 +108,7 @@ class Publisher:
         self._lanes: dict[Address | None, _Lane] = {}
 
     def submit(self, batch: Append) -> asyncio.Future[Appended]:
-        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Appended] = self._loop.create_future()
         waiting = _Waiting(batch, future, time.monotonic())
         queue = self._queues.get(batch.channel)
         if queue is None:
@@ -126,7 +126,7 @@ class Publisher:
         lane.ready.append(channel)
         if not lane.called and len(lane.tasks) < TRIPS:
             lane.called = True
-            lane.tasks.add(asyncio.get_running_loop().create_task(self._work(lane), name="sse_bridge-publisher"))
+            lane.tasks.add(self._loop.create_task(self._work(lane), name="sse_bridge-publisher"))
 
     async def _work(self, lane: _Lane) -> None:
         lane.called = False
@@ -213,7 +213,7 @@ def _merged(together: Sequence[_Waiting]) -> Append:
     first = together[0].batch
     if len(together) == 1:
         return first
-    return replace(first, entries=tuple([entry for waiting in together for entry in waiting.batch.entries]))
+    return first._replace(entries=tuple([entry for waiting in together for entry in waiting.batch.entries]))
 
 
 def _hand_out(flight: _Flight) -> None:
