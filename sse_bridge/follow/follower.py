@@ -173,7 +173,7 @@ class Follower:
     @property
     def waits(self) -> bool:
         """It is idle, and needs not tell its position either."""
-        return (self.filter is None or self.hidden < self._tell_hidden_after) and self.idle
+        return self.idle and (self.filter is None or self.hidden < self._tell_hidden_after)
 
     def copy(self) -> Follower:
         """Another follower in the same state."""
@@ -199,6 +199,34 @@ class Follower:
                 return batch
             if not batch.moved:
                 return None
+
+    def flow(self, max_bytes: int, frame: Callable[[str, Entry, bytes | None], bytes]) -> list[bytes]:
+        """The frames of live entries, where there is nothing else to tell: one channel, in its window. Else empty.
+
+        The path of a live event: `pull` delivers the same, with an object for each step that others may share.
+
+        Args:
+            frame: renders an entry with its id; None: it has none.
+        """
+        cursor = self.cursors[0]
+        if len(self.cursors) > 1 or not cursor.flows:
+            return []
+        frames: list[bytes] = []
+        channel, key, filter = cursor.channel, cursor.key, self.filter
+        point, hidden, told = cursor.point, 0, False
+        for entry in cursor.take(max_bytes):
+            if entry.stored:
+                point = entry
+            if filter is not None and not filter.matches(channel, entry):
+                hidden += 1
+            elif entry.stored:
+                hidden, told = 0, True
+                frames.append(frame(channel, entry, id_part(key, entry, False)))
+            else:
+                frames.append(frame(channel, entry, None))
+        cursor.point = point
+        cursor.hidden = hidden if told else cursor.hidden + hidden
+        return frames
 
     def tell_position(self) -> Batch | None:
         """A position note if entries were hidden since the last id; for heartbeats."""

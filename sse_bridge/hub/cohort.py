@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..events import Entry
 from ..follow.follower import Batch, Follower
 from .switchboard import Reader, Switchboard
 
@@ -37,6 +38,21 @@ class Target(Protocol):
         """The last channel's end was pushed."""
 
 
+class Rendering(Protocol):
+    """How bytes are made; see streams/rendering.py."""
+
+    @property
+    def name(self) -> str:
+        """Readers with the same one get the same bytes."""
+
+    @property
+    def entry(self) -> Callable[[str, Entry, bytes | None], bytes]:
+        """The frame of an entry on a channel, with the id behind it."""
+
+    def batch(self, batch: Batch) -> bytes:
+        """The frames of a batch."""
+
+
 class Cohort:
     """See the module.
 
@@ -46,22 +62,26 @@ class Cohort:
         wrote_at: when something was last pushed (`time.monotonic`); members' heartbeats count from here.
     """
 
-    def __init__(self, cohorts: Cohorts, key: Any, follower: Follower, render: Callable[[Batch], bytes]) -> None:
+    def __init__(self, cohorts: Cohorts, key: Any, follower: Follower, rendering: Rendering) -> None:
         self.key = key
         self.follower = follower
         self.members: dict[Any, Target] = {}
         self.wrote_at = 0.0
         self._cohorts = cohorts
-        self._render = render
+        self._rendering = rendering
 
     def wake(self) -> None:
         """Pushes everything that is there to every member."""
         follower, members = self.follower, self.members
         while members and (data := self._pull()):
             self.wrote_at = time.monotonic()
-            full = [reader for reader, target in members.items() if not target.push(data)]
-            for reader in full:
-                self.drop(reader, goes_on=True)
+            full = None
+            for reader, target in members.items():
+                if not target.push(data):
+                    full = [reader] if full is None else [*full, reader]
+            if full is not None:
+                for reader in full:
+                    self.drop(reader, goes_on=True)
             if follower.waits:
                 break
         if follower.finished:
@@ -87,9 +107,13 @@ class Cohort:
 
     def _pull(self) -> bytes:
         """What is there for all of them, rendered; empty if nothing is."""
+        cohorts, rendering = self._cohorts, self._rendering
         try:
-            batch = self._cohorts.board.pull(self.follower, self._cohorts.max_write_bytes, shared=False)
-            return b"" if batch is None else self._render(batch)
+            frames = self.follower.flow(cohorts.max_write_bytes, rendering.entry)
+            if frames:
+                return frames[0] if len(frames) == 1 else b"".join(frames)
+            batch = cohorts.board.pull(self.follower, cohorts.max_write_bytes, shared=False)
+            return b"" if batch is None else rendering.batch(batch)
         except BaseException:
             for reader, _ in self._dissolve():
                 self._cohorts.expel(reader)  # its client comes back and resumes; going on would leave a hole
@@ -117,18 +141,18 @@ class Cohorts:
         self.expel = expel
         self._cohorts: dict[Any, Cohort] = {}
 
-    def gather(self, reader: Pushed, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+    def gather(self, reader: Pushed, target: Target, rendering: Rendering) -> bool:
         """Puts a reader that stands at the head of all its channels into a cohort; False if it must stay alone."""
         follower = reader.follower
         if not follower.settled:
             return False
-        key = (follower.group, format)
+        key = (follower.group, rendering.name)
         cohort = self._cohorts.get(key)
         if cohort is not None:
             cohort.wake()  # what the reader has seen just now may still be ahead of it
             cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = Cohort(self, key, follower.copy(), render)
+            cohort = Cohort(self, key, follower.copy(), rendering)
             self._cohorts[key] = cohort
             self.board.join(cohort)
         elif cohort.follower.state != follower.state:

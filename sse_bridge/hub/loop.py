@@ -24,7 +24,7 @@ from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
-from .cohort import Cohort, Cohorts, Target
+from .cohort import Cohort, Cohorts, Rendering, Target
 from .guards import LoopGuard
 from .guests import LoopGuest
 from .holds import Holds
@@ -178,9 +178,9 @@ class LoopHub:
         if self.guard.ward.leave(reader):
             self.guard.work()
 
-    def gather(self, reader: LoopReader, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+    def gather(self, reader: LoopReader, target: Target, rendering: Rendering) -> bool:
         """See `Cohorts.gather`."""
-        return self.cohorts.gather(reader, target, format, render)
+        return self.cohorts.gather(reader, target, rendering)
 
     def work(self) -> None:
         """Starts the reads that are due."""

@@ -11,7 +11,7 @@ from .wakers import new_waker
 
 if TYPE_CHECKING:
     from ..follow.follower import Batch, Follower
-    from .cohort import Cohort, Target
+    from .cohort import Cohort, Rendering, Target
     from .holds import Holds
     from .threads import ThreadHub
 
@@ -52,9 +52,9 @@ class ThreadReader:
         self.holds.advance(self.follower)
         return batch
 
-    def gather(self, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+    def gather(self, target: Target, rendering: Rendering) -> bool:
         """From now on the hub writes to `target`, on the thread that brings the news; False: the reader stays alone."""
-        return self._hub.gather(self, target, format, render)
+        return self._hub.gather(self, target, rendering)
 
     def alone(self, due: Callable[[float], bool]) -> bool:
         """Whether it is in no cohort. A reader whose cohort failed is closed then.

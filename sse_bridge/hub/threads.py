@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ..backends.admission import CONTROL
@@ -25,12 +25,11 @@ from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
 from ..follow.feed import Feed
-from ..follow.follower import Batch
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
 from .alarms import Alarms
-from .cohort import Cohort, Cohorts, Target
+from .cohort import Cohort, Cohorts, Rendering, Target
 from .guards import ThreadGuard
 from .guests import ThreadGuest
 from .holds import Holds
@@ -126,11 +125,11 @@ class ThreadHub:
         with self.lock:
             return len(self._all_readers())
 
-    def gather(self, reader: ThreadReader, target: Target, format: str, render: Callable[[Batch], bytes]) -> bool:
+    def gather(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool:
         """See `Cohorts.gather`."""
         self.check_process()
         with self.lock:
-            return not reader.closed and self.cohorts.gather(reader, target, format, render)
+            return not reader.closed and self.cohorts.gather(reader, target, rendering)
 
     def register(self, reader: ThreadReader, user: str | None, stream: Stay) -> None:
         """This reader is a client's stream: it may be revoked, and be one of too many."""

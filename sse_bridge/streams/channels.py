@@ -17,7 +17,6 @@ import asyncio
 import logging
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..errors import BridgeClosed, NotAuthorized, SlowReader, SSEBridgeError
@@ -27,7 +26,7 @@ from ..wire import Format
 from .host import Host
 from .pacing import Due, Pacing, Why, retry_ms
 from .refusals import REVOKED, too_many_streams
-from .rendering import payload
+from .rendering import Renderer, payload, renderer
 from .request import REPLACED_MARK
 from .sockets import ServerWrite, SocketWriter
 
@@ -121,6 +120,10 @@ class ChannelScript:
     def position(self, follower: Follower) -> bytes:
         """A frame that says where the reader stands."""
         return self.wire.position(follower.id())
+
+    @property
+    def rendering(self) -> Renderer:
+        return renderer(self.wire)
 
     def next_due(self) -> float:
         return self._pacing.next()
@@ -312,8 +315,8 @@ class SyncChannelBody:
         if self._server is not None and self._yielded:
             self._writer = SocketWriter.of(self._server, self._yielded, reader.wake)
             self._server = None
-        writer, wire = self._writer, self._script.wire
-        if writer is None or not reader.gather(writer, wire.name, partial(payload, wire)):
+        writer = self._writer
+        if writer is None or not reader.gather(writer, self._script.rendering):
             reader.wait(self._script.next_due())
             return
         while not reader.closed and not reader.alone(self._must_leave):

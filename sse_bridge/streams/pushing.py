@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError, SSEBridgeError
@@ -24,7 +23,6 @@ from .channels import OPENING_SECONDS, ChannelScript
 from .compression import Coding
 from .direct import DirectWriter
 from .pacing import LAST_WRITE_SECONDS, Why
-from .rendering import payload
 from .stepping import Listening, Message, Stepper
 
 if TYPE_CHECKING:
@@ -198,8 +196,7 @@ class PushedStream:
                 self._hub.alarms.arm(reader, self._script.next_due())
                 self._told = None if reader.follower.hidden else reader.follower.id()
                 if self._suspensions < _SUSPENSIONS:
-                    wire = self._script.wire
-                    self._hub.gather(reader, self, wire.name, partial(payload, wire))
+                    self._hub.gather(reader, self, self._script.rendering)
                 return
 
     async def _write(self, data: bytes) -> None:

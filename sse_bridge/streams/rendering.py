@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
+from ..events import Entry
 from ..follow.follower import END, GAP, Batch, Delivery
 from ..wire import Format
 
@@ -22,15 +26,8 @@ def messages(batch: Batch, format: Format) -> list[bytes]:
 
 def frame(delivery: Delivery, format: Format) -> bytes:
     """The whole frame of one delivery."""
-    entry = delivery.entry
-    if entry is not None:
-        bodies = entry.bodies
-        if bodies is None:
-            bodies = entry.bodies = {}
-        body = bodies.get(format.name)
-        if body is None:
-            body = bodies[format.name] = format.body(delivery.channel, entry)
-        return format.without_id(body) if delivery.id is None else format.with_id(body, delivery.id)
+    if delivery.entry is not None:
+        return entry_frame(format, delivery.channel, delivery.entry, delivery.id)
     id = delivery.id or b""
     if delivery.kind == GAP:
         gap = delivery.gap
@@ -39,3 +36,38 @@ def frame(delivery: Delivery, format: Format) -> bytes:
     if delivery.kind == END:
         return format.end(delivery.channel, None, id)
     return format.position(id)
+
+
+def entry_frame(format: Format, channel: str, entry: Entry, id: bytes | None) -> bytes:
+    """The frame of an entry; `id` stands behind it, None for an ephemeral one."""
+    bodies = entry.bodies
+    if bodies is None:
+        bodies = entry.bodies = {}
+    body = bodies.get(format.name)
+    if body is None:
+        body = bodies[format.name] = format.body(channel, entry)
+    return format.without_id(body) if id is None else format.with_id(body, id)
+
+
+class Renderer:
+    """How a cohort's bytes are made: of a batch, and of a live entry by itself.
+
+    Attributes:
+        name: readers with the same one get the same bytes.
+    """
+
+    __slots__ = ("_format", "entry", "name")
+
+    def __init__(self, format: Format) -> None:
+        self.name = format.name
+        self.entry: Callable[[str, Entry, bytes | None], bytes] = functools.partial(entry_frame, format)
+        self._format = format
+
+    def batch(self, batch: Batch) -> bytes:
+        return payload(self._format, batch)
+
+
+@functools.lru_cache(maxsize=64)
+def renderer(format: Format) -> Renderer:
+    """The one of a format, of which there are few."""
+    return Renderer(format)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge, ByType, Event, Visibility
-from sse_bridge.streams import Grant, StreamRequest, pushing, send_stream, stepping, stream_channels
-from sse_bridge.streams.rendering import payload
+from sse_bridge.events import Entry
+from sse_bridge.streams import Grant, StreamRequest, send_stream, stepping, stream_channels
+from sse_bridge.wire.sse import SSE
 from tests.support.sse_parser import parse
 from tests.support.wait import await_for
 
@@ -208,12 +209,14 @@ async def test_a_cancelled_request_gives_everything_back(bridge: Bridge) -> None
 async def test_a_frame_that_cannot_be_made_ends_the_streams_and_leaves_no_hole(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(batch: Any, format: Any) -> bytes:
-        if any(b"bad" in delivery.entry.data for delivery in batch.deliveries):
-            raise ZeroDivisionError
-        return payload(format, batch)
+    body = SSE.body
 
-    monkeypatch.setattr(pushing, "payload", failing)
+    def failing(self: SSE, channel: str, entry: Entry) -> bytes:
+        if b"bad" in entry.data:
+            raise ZeroDivisionError
+        return body(self, channel, entry)
+
+    monkeypatch.setattr(SSE, "body", failing)
     clients = [await Client(bridge, "a").opened() for _ in range(2)]
     await await_for(lambda: cohorts(bridge) == [2])
     await bridge.apublish("a", "good")

@@ -20,6 +20,7 @@ from sse_bridge.hub import threads
 from sse_bridge.streams import WRITE_KEY, PushMiddleware, StreamRequest, stream_channels
 from sse_bridge.streams.direct import chunk
 from sse_bridge.streams.sockets import ServerWrite, SocketWriter
+from sse_bridge.wire.sse import SSE
 from tests.support.sse_parser import parse
 from tests.support.wait import wait_for
 
@@ -349,10 +350,10 @@ def test_a_pass_that_fails_ends_its_readers_so_that_they_come_back(
     seen = client.read_until(b"stream.open")
 
     def fails(*arguments: Any, **options: Any) -> None:
-        raise RuntimeError("a filter that fails")
+        raise ZeroDivisionError
 
     with monkeypatch.context() as patch, caplog.at_level("CRITICAL", "sse_bridge.hub"):
-        patch.setattr(bridge.thread_hub().board, "pull", fails)
+        patch.setattr(SSE, "body", fails)
         bridge.publish("news", 1)
         seen += client.rest()
     assert numbers(seen) == [], "the client resumes before it"
