@@ -29,6 +29,7 @@ from sse_bridge import Bridge
 from sse_bridge_asgi import SSEBridgeMiddleware
 from tests.acceptance.publishers import TYPE, row
 from tests.acceptance.readers import AsyncIterator, Reader, SyncIterator, ThreadedReader
+from tests.faults import surviving
 from tests.faults.ledger import Ledger
 from tests.faults.registry import SHORT, Scale, Tally
 from tests.support.process import accepts, free_port
@@ -310,7 +311,7 @@ class Stand:
                 self.publishers.stop()
                 self.admin.close_channel(CHANNEL)
                 self.wait(lambda: all(reader.done for reader in self.readers), 60, "everybody to see the end")
-                self.ledger.judge(self.readers, self.tally)
+                self.ledger.judge(self.readers, surviving.read(self.admin, CHANNEL), self.tally)
                 if self.sse.connections != 1:
                     self.tally.wrong.append(f"the SSE client needed {self.sse.connections} connections instead of one")
         finally:
