@@ -17,8 +17,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import redis
@@ -41,6 +42,7 @@ from tests.support.wait import wait_for
 CHANNEL = "faults"
 AT_ONCE = 8  # coroutines that publish over one pipeline
 PACE_SECONDS = 0.004  # between two publishes of one publisher
+TICK_SECONDS = 1  # a stream's alarms fire at whole seconds, so a heartbeat may come as much later
 SETTINGS: dict[str, Any] = {
     "replay_size": 50_000,  # what is lost is lost by the fault, not by the size of the log
     "publish_timeout_seconds": 20,
@@ -122,12 +124,14 @@ class SSEReader(ThreadedReader):
     Attributes:
         connections: how many it needed.
         heartbeats: comments it has got.
+        signs: moments at which something came, an event or a comment.
     """
 
     connections = 0
     heartbeats = 0
 
     def run(self) -> None:
+        self.signs: list[float] = []
         last = ""
         while not self.stopped.is_set() and not self.done:
             url = f"{self.proxy.url}/events?channel={self.channel}&after=earliest"
@@ -141,8 +145,11 @@ class SSEReader(ThreadedReader):
                 self.connections += 1
                 beats = self.heartbeats
                 while not self.stopped.is_set() and not self.done:
-                    frame = client.next(0.2)
-                    self.heartbeats = beats + len(client.parser.comments)
+                    frame = client.next(0.1)
+                    came = beats + len(client.parser.comments)
+                    if frame is not None or came > self.heartbeats:
+                        self.signs.append(time.monotonic())
+                    self.heartbeats = came
                     if frame is not None:
                         self.saw(frame.id, frame.event, json.loads(frame.data))
                     elif client.ended:
@@ -205,6 +212,10 @@ class Stand:
         publishing, reading: the networks; None with `url`.
         tally: complete behind the with statement; faults and notes are the caller's to fill in.
         lost_links: moments at which a live link was found to be lost.
+        silence: the longest time in which the SSE client heard nothing while the broker was away.
+        noticed: the longest time until a link that was silent was taken for lost, where a row measures it.
+        late_seconds: how late a timer may be on a machine that is loaded: the long form, which has cores for itself, proves
+            the bound, the short one that there is one.
     """
 
     def __init__(
@@ -219,6 +230,8 @@ class Stand:
     ) -> None:
         self._stack = ExitStack()
         self._events = scale.pick(short=30, long=300)
+        self.late_seconds = scale.pick(short=20, long=5) / 10
+        self.silence = self.noticed = 0.0
         self.settings = {**SETTINGS, **settings}
         self.tally = Tally()
         self.ledger = Ledger()
@@ -297,6 +310,29 @@ class Stand:
         except AssertionError as error:
             stands = ", ".join(f"{reader.name}: {len(reader.seen)} seen" for reader in self.readers)
             raise AssertionError(f"{error}; {len(self.ledger.published)} published; {stands}") from None
+
+    @contextmanager
+    def away(self, heartbeats: int = 0) -> Iterator[float]:
+        """Inside of it the broker is away: the client's stream stays, and is never silent for longer than it should be.
+
+        Args:
+            heartbeats: it stays away at least until so many have come.
+
+        Yields:
+            when it began.
+        """
+        began, before, connections = time.monotonic(), self.sse.heartbeats, self.sse.connections
+        yield began
+        each = self.settings["heartbeat_seconds"] + TICK_SECONDS
+        self.wait(lambda: self.sse.heartbeats >= before + heartbeats, 10 + each * heartbeats, "heartbeats")
+        signs = [began, *(sign for sign in list(self.sse.signs) if sign > began), time.monotonic()]
+        self.silence = max([self.silence, *(later - earlier for earlier, later in pairwise(signs))])
+        if self.silence > each + self.late_seconds:
+            self.tally.wrong.append(
+                f"a heartbeat each {each} s at the latest; the client heard nothing for {self.silence} s"
+            )
+        if self.sse.connections != connections:
+            self.tally.wrong.append("the SSE client had to connect again while the broker was away")
 
     def gaps(self, reason: str) -> list[int]:
         """How many gaps for this reason each reader has seen."""
