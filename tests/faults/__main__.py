@@ -24,8 +24,7 @@ from pathlib import Path
 
 from tests.faults.measuring import measure
 from tests.faults.registry import COLUMNS, Guarantee, Tally, load
-from tests.faults.soak import HEADING, PAGE, RESULT, section
-from tests.support.process import ROOT
+from tests.faults.soak import HEADING, PAGE, commit, section
 from tests.support.redis_server import find_redis_server
 
 HEADER = Path(__file__).with_name("header.md")
@@ -78,17 +77,6 @@ def page(results: list[tuple[Guarantee, Tally | None]], seconds: float, measured
     total = sum(done[1:], done[0]) if done else Tally()
     figures = [f"{getattr(total, name):,} {title}" for name, title in zip(COLUMNS, TITLES, strict=True)]
     return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", HEADING, *section()])
-
-
-def commit() -> str:
-    """What was measured: the commit's short hash, "+ changes" where the checkout holds others; pages made by it are none."""
-    results = [f":!{path.relative_to(ROOT)}" for path in (PAGE, RESULT)]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changes = git("status", "--porcelain", "--", ".", *results)
-    return git("rev-parse", "--short", "HEAD") + (" + changes" if changes else "")
 
 
 def versions(seconds: float, measured: str) -> list[str]:

@@ -163,13 +163,14 @@ def spooling_unknown_fates(scale: Scale) -> Tally:
     "a spool that is full: dead letters, sent again",
     part=PART,
     promise="every event once; those that found no room come later than they should",
-    soak=True,  # thousands of letters; tests/backends/test_spooling.py has it small
 )
 def full_spool(scale: Scale) -> Tally:
-    options = {**SPOOL, "spool_max_events": 200, "dead_letters_max": 100_000}
+    """In the short form publishers go slowly: what they publish while the spool is full is sent again one by one."""
+    options = {**SPOOL, "spool_max_events": scale.pick(short=20, long=200), "dead_letters_max": 100_000}
+    pace_seconds = scale.pick(short=40, long=4) / 1000
     with (
         RedisServer(persistent=True) as server,
-        Stand(server, scale=scale, publishers=options, dead_letters_max=100_000) as stand,
+        Stand(server, scale=scale, publishers=options, pace_seconds=pace_seconds, dead_letters_max=100_000) as stand,
     ):
         stand.ledger.in_order = False
         spool = stand.publishers.bridge.spool
@@ -177,7 +178,7 @@ def full_spool(scale: Scale) -> Tally:
             dead = spool.dead
             server.kill()
             stand.tally.faults += 1
-            wait_for(lambda: spool.dead > dead + 100, 30, what="dead letters")  # noqa: B023
+            wait_for(lambda: spool.dead > dead + scale.pick(short=20, long=100), 30, what="dead letters")  # noqa: B023
             server.start()
             wait_for(lambda: spool.idle, 30, what="the flush")
             while resent := stand.admin.resend_dead_letters(1000):

@@ -57,13 +57,18 @@ SETTINGS: dict[str, Any] = {
 class Publishers:
     """Two threads and eight coroutines that publish until they are told to stop.
 
+    Args:
+        bridge, ledger: with what they publish, and who is told.
+        pace_seconds: each pauses so long between two events.
+
     Attributes:
         longest: seconds that the longest publish took.
     """
 
-    def __init__(self, bridge: Bridge, ledger: Ledger) -> None:
+    def __init__(self, bridge: Bridge, ledger: Ledger, pace_seconds: float = PACE_SECONDS) -> None:
         self.bridge = bridge
         self.longest = 0.0
+        self._pace_seconds = pace_seconds
         self._ledger = ledger
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._publish, args=(f"thread-{n}",), daemon=True) for n in (1, 2)]
@@ -86,7 +91,7 @@ class Publishers:
 
     def _publish(self, name: str) -> None:
         n = 0
-        while not self._stop.wait(PACE_SECONDS):
+        while not self._stop.wait(self._pace_seconds):
             began = time.monotonic()
             try:
                 outcome: object = self.bridge.publish(CHANNEL, row(name, n), type=TYPE)
@@ -111,7 +116,7 @@ class Publishers:
                 outcome = error
             self._note(began, (name, n), outcome)
             n += 1
-            await asyncio.sleep(PACE_SECONDS)
+            await asyncio.sleep(self._pace_seconds)
 
     def _note(self, began: float, key: tuple[str, int], outcome: object) -> None:
         self.longest = max(self.longest, time.monotonic() - began)
@@ -206,6 +211,7 @@ class Stand:
         home: where the channel lives in such a group at the beginning.
         scale: how much is published around each fault.
         publishers: settings of the publishers' bridge, over those of all.
+        pace_seconds: theirs.
         settings: over `SETTINGS`, for all.
 
     Attributes:
@@ -226,6 +232,7 @@ class Stand:
         home: RedisServer | None = None,
         scale: Scale = SHORT,
         publishers: dict[str, Any] | None = None,
+        pace_seconds: float = PACE_SECONDS,
         **settings: Any,
     ) -> None:
         self._stack = ExitStack()
@@ -245,7 +252,8 @@ class Stand:
         publishers_url = self.publishing.redis_url if self.publishing else url
         self._readers_url = self.reading.redis_url if self.reading else url
         self.admin = Bridge(publishers_url, **self.settings)
-        self.publishers = Publishers(Bridge(publishers_url, **{**self.settings, **(publishers or {})}), self.ledger)
+        bridge = Bridge(publishers_url, **{**self.settings, **(publishers or {})})
+        self.publishers = Publishers(bridge, self.ledger, pace_seconds)
 
     def __enter__(self) -> Self:
         stack = self._stack
