@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sse_bridge import Bridge
 from tests.faults.registry import Scale, Tally, guarantee
-from tests.faults.stand import CHANNEL, Stand
+from tests.faults.stand import CHANNEL, TICK_SECONDS, Stand
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.wait import stays, wait_for
@@ -148,6 +148,10 @@ def out_of_memory(scale: Scale) -> Tally:
             wait_for(lambda: len(stand.ledger.refused) > refused + 20, what="refusals")  # noqa: B023
             server.command("CONFIG", "SET", "maxmemory", "0")
             stand.flow()
+    longest = stand.publishers.longest
+    stand.tally.notes.append(f"the longest publish took {longest:.2f} s")
+    if longest > 1 + stand.late_seconds:
+        stand.tally.wrong.append(f"a refusal must come at once, a publish took {longest:.1f} s")
     return no_gaps(stand)
 
 
@@ -232,13 +236,21 @@ def wrong_type(scale: Scale) -> Tally:
     promise="publishing goes on; readers get everything by the next check (`check_seconds`), no gap",
 )
 def forbidden_channels(scale: Scale) -> Tally:
+    slowest = 0.0
     with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=1, long=10)):
             server.command("ACL", "SETUSER", "default", "resetchannels")
             stand.tally.faults += 1
-            stand.flow()  # found by the checks, which read the log
+            began = time.monotonic()
+            stand.flow(10)  # found by the checks, which read the log
+            slowest = max(slowest, time.monotonic() - began)
+            stand.flow()
             server.command("ACL", "SETUSER", "default", "allchannels")
             stand.flow()
+    each = stand.settings["check_seconds"]
+    stand.tally.notes.append(f"ten events read after {slowest:.1f} s at the latest, with a check each {each} s")
+    if slowest > each + TICK_SECONDS + stand.late_seconds:
+        stand.tally.wrong.append(f"with a check each {each} s events came after {slowest:.1f} s")
     return no_gaps(stand)
 
 

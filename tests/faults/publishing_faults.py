@@ -12,7 +12,7 @@ from sse_bridge import Bridge
 from sse_bridge.errors import BackendUnavailable, PublishUncertain
 from tests.faults.broker_faults import COMPLETE, no_gaps
 from tests.faults.registry import Scale, Tally, guarantee
-from tests.faults.stand import Stand
+from tests.faults.stand import Stand, late_seconds
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_for
 
@@ -55,7 +55,6 @@ def raising(scale: Scale) -> Tally:
 def raising_by_default(scale: Scale) -> Tally:
     tally = Tally()
     tally.refused = tally.uncertain = tally.doubled = 0
-    late_seconds = scale.pick(short=20, long=5) / 10
     longest = 0.0
     for _ in range(scale.pick(short=1, long=5)):
         with (
@@ -92,7 +91,7 @@ def raising_by_default(scale: Scale) -> Tally:
                 if [each for each in seen if each != "meanwhile"] != ["before", "behind"]:
                     tally.wrong.append(f"{colour}: the log holds {seen}")
     tally.notes.append(f"the longest publish took {longest:.2f} s")
-    if longest > DEADLINE_SECONDS + late_seconds:
+    if longest > DEADLINE_SECONDS + late_seconds(scale):
         tally.wrong.append(f"a publish took {longest:.1f} s, with a deadline of {DEADLINE_SECONDS} s")
     return tally
 

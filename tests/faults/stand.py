@@ -42,7 +42,7 @@ from tests.support.wait import wait_for
 CHANNEL = "faults"
 AT_ONCE = 8  # coroutines that publish over one pipeline
 PACE_SECONDS = 0.004  # between two publishes of one publisher
-TICK_SECONDS = 1  # a stream's alarms fire at whole seconds, so a heartbeat may come as much later
+TICK_SECONDS = 1  # of a hub: what is due between two ticks, a heartbeat say, comes at the second
 SETTINGS: dict[str, Any] = {
     "replay_size": 50_000,  # what is lost is lost by the fault, not by the size of the log
     "publish_timeout_seconds": 20,
@@ -52,6 +52,11 @@ SETTINGS: dict[str, Any] = {
     "linger_seconds": 0,
     "drain_seconds": 0,
 }
+
+
+def late_seconds(scale: Scale) -> float:
+    """How late a timer may be: the long form proves its bound, the short one, beside other tests, that there is one."""
+    return scale.pick(short=20, long=5) / 10
 
 
 class Publishers:
@@ -220,8 +225,7 @@ class Stand:
         lost_links: moments at which a live link was found to be lost.
         silence: the longest time in which the SSE client heard nothing while the broker was away.
         noticed: the longest time until a link that was silent was taken for lost, where a row measures it.
-        late_seconds: how late a timer may be on a machine that is loaded: the long form, which has cores for itself, proves
-            the bound, the short one that there is one.
+        late_seconds: see there.
     """
 
     def __init__(
@@ -237,7 +241,7 @@ class Stand:
     ) -> None:
         self._stack = ExitStack()
         self._events = scale.pick(short=30, long=300)
-        self.late_seconds = scale.pick(short=20, long=5) / 10
+        self.late_seconds = late_seconds(scale)
         self.silence = self.noticed = 0.0
         self.settings = {**SETTINGS, **settings}
         self.tally = Tally()
