@@ -22,9 +22,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.measuring import COLUMNS, measure
-from tests.faults.registry import Guarantee, Tally, load
-from tests.faults.soak import HEADING, PAGE, section
+from tests.faults.measuring import measure
+from tests.faults.registry import COLUMNS, Guarantee, Tally, load
+from tests.faults.soak import HEADING, PAGE, commit, section
 from tests.support.redis_server import find_redis_server
 
 HEADER = Path(__file__).with_name("header.md")
@@ -36,7 +36,7 @@ TITLES = (
 
 def main(words: list[str]) -> int:
     rows = [row for row in load() if not words or any(word.lower() in row.name.lower() for word in words)]
-    began = time.monotonic()
+    began, measured = time.monotonic(), commit()  # before the work: whoever commits meanwhile is not measured
     found: dict[str, Tally | None] = {}
     waiting = deque(row.name for row in rows)
 
@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
         for outcome in [threads.submit(work, take) for take in (waiting.popleft, waiting.pop)]:
             outcome.result()
     results = [(row, found[row.name]) for row in rows]
-    text = page(results, time.monotonic() - began)
+    text = page(results, time.monotonic() - began, measured)
     print(text)
     kept = all(tally is not None and tally.kept and tally.faults for _, tally in results)
     if not kept:
@@ -60,16 +60,16 @@ def main(words: list[str]) -> int:
     return 0 if kept else 1
 
 
-def page(results: list[tuple[Guarantee, Tally | None]], seconds: float) -> str:
+def page(results: list[tuple[Guarantee, Tally | None]], seconds: float, measured: str) -> str:
     parts: dict[str, list[tuple[Guarantee, Tally | None]]] = {}
     for row, tally in results:
         parts.setdefault(row.part, []).append((row, tally))
-    lines = [HEADER.read_text("utf-8").rstrip(), "", "## Measured", "", *versions(seconds), ""]
+    lines = [HEADER.read_text("utf-8").rstrip(), "", "## Measured", "", *versions(seconds, measured), ""]
     for part, rows in parts.items():
         lines += [f"### {part}", "", f"| fault: what must hold | {' | '.join(TITLES)} |"]
         lines.append("|---|" + "---:|" * len(TITLES))
         for row, tally in rows:
-            figures = [f"{getattr(tally, name):,}" for name in COLUMNS] if tally else ["not run"] * len(COLUMNS)
+            figures = [tally.figure(name) for name in COLUMNS] if tally else ["not run"] * len(COLUMNS)
             lines.append(f"| **{row.name}**: {row.promise} | {' | '.join(figures)} |")
         notes = [f"- {row.name}: {'; '.join(tally.notes)}." for row, tally in rows if tally and tally.notes]
         lines += ["", *notes, ""] if notes else [""]
@@ -79,7 +79,7 @@ def page(results: list[tuple[Guarantee, Tally | None]], seconds: float) -> str:
     return "\n".join([*lines, f"All together: {', '.join(figures)}.", "", HEADING, *section()])
 
 
-def versions(seconds: float) -> list[str]:
+def versions(seconds: float, measured: str) -> list[str]:
     binary = find_redis_server()
     told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout if binary else ""
     server = re.search(r"v=(\S+)", told)
@@ -87,7 +87,7 @@ def versions(seconds: float) -> list[str]:
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     today = dt.datetime.now(dt.timezone.utc).date().isoformat()
     told_by = (
-        f"On {today}, in {seconds / 60:.0f} minutes, with {packages}, Python {platform.python_version()}, "
+        f"On {today}, in {seconds / 60:.0f} minutes, at commit {measured}, with {packages}, Python {platform.python_version()}, "
         f"{'Valkey' if 'alkey' in told else 'Redis'} {server[1] if server else 'of unknown version'}, "
         f"{platform.system()} {platform.machine()}."
     )

@@ -5,14 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from typing import Final
 
-from tests.faults.registry import LONG, Tally, load
+from tests.faults.registry import COLUMNS, LONG, Tally, load
 from tests.support.requires import CHECKS
-
-COLUMNS: Final = (
-    "published", "faults", "lost", "doubled", "reordered", "gaps", "unannounced", "refused", "uncertain",
-)  # fmt: skip
 
 
 def measure(name: str) -> Tally | None:
@@ -30,7 +25,7 @@ def measure(name: str) -> Tally | None:
         tally = row.run(LONG)
     except Exception:
         tally = Tally(wrong=[traceback.format_exc()])
-    figures = ", ".join(f"{column} {getattr(tally, column)}" for column in COLUMNS)
+    figures = ", ".join(f"{column} {tally.figure(column)}" for column in COLUMNS)
     lines = [f"{row.part}: {row.name}: {figures} ({time.monotonic() - started:.0f} s)"]
     print("\n".join([*lines, *(f"    WRONG: {trouble}" for trouble in tally.wrong)]), flush=True)
     return tally

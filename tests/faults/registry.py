@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -36,9 +36,16 @@ SHORT: Final = Scale("short")
 LONG: Final = Scale("long")
 
 
+COLUMNS: Final = (
+    "published", "faults", "lost", "doubled", "reordered", "gaps", "unannounced", "refused", "uncertain",
+)  # fmt: skip
+
+
 @dataclass
 class Tally:
     """What came of a fault; each is counted over all readers.
+
+    A row sets the figures that it counts, to 0 too: what it never set is not counted by it, and is no 0 in the table.
 
     Attributes:
         published: events whose publish returned, once per event and not per reader.
@@ -53,6 +60,7 @@ class Tally:
         uncertain: publishes that raised `PublishUncertain`.
         notes: figures that have no column, such as "noticed after 0.6 s".
         wrong: what else went wrong; the row fails if there is any.
+        counted: the figures that were set.
     """
 
     published: int = 0
@@ -66,6 +74,19 @@ class Tally:
     uncertain: int = 0
     notes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.counted = {name for name in COLUMNS if getattr(self, name)}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in COLUMNS and "counted" in self.__dict__:  # which __init__ sets last
+            self.counted.add(name)
+
+    def figure(self, name: str) -> str:
+        """One column as the table shows it."""
+        return f"{getattr(self, name):,}" if name in self.counted else "–"
 
     @property
     def kept(self) -> bool:
@@ -73,7 +94,10 @@ class Tally:
         return not (self.lost or self.doubled or self.reordered or self.unannounced or self.wrong)
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
+        names = (*COLUMNS, "notes", "wrong")
+        both = Tally(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        both.counted = self.counted | other.counted
+        return both
 
 
 @dataclass(frozen=True)

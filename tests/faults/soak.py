@@ -24,13 +24,14 @@ import json
 import math
 import os
 import statistics
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.faults.churn import come_and_go, requests_of
 from tests.faults.registry import Tally
@@ -117,15 +118,32 @@ class Visitors:
         self._thread.join()
 
 
-def soak(seconds: float) -> bool:
-    """Runs it and says what came of it; whether all went well."""
+class Run(NamedTuple):
+    """What came of a load.
+
+    Attributes:
+        tally: of the readers that stay.
+        samples: (seconds, bytes), one per second, of each server.
+        resumed: how often a reader came back.
+        visits: how many came and went.
+    """
+
+    tally: Tally
+    samples: list[list[tuple[float, float]]]
+    resumed: int
+    visits: int
+
+
+def run(seconds: float, servers: Sequence[str] = SERVERS, readers: int = READERS, **settings: int) -> Run:
+    """The load, for so many seconds, on servers of these kinds; settings over `SETTINGS`."""
     tally = Tally()
+    options: dict[str, Any] = {**SETTINGS, **settings}
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        sites = [stack.enter_context(serving(kind, redis.url, collect=True, **SETTINGS)) for kind in SERVERS]
+        sites = [stack.enter_context(serving(kind, redis.url, collect=True, **options)) for kind in servers]
         for _ in range(130):
             sites[0].bridge.publish("long", "x" * 60 * 1024)
-        crowds = [stack.enter_context(Crowd(site.stream("steady"), READERS)) for site in sites]
+        crowds = [stack.enter_context(Crowd(site.stream("steady"), readers)) for site in sites]
         for crowd in crowds:
             crowd.wait(lambda member: member.open, 60, what="the readers")
         visitors = [Visitors(site) for site in sites]
@@ -149,8 +167,16 @@ def soak(seconds: float) -> bool:
         resumed = sum(len(member.visits) - 1 for crowd in crowds for member in crowd.members)
         visits = sum(each.visits for each in visitors)
     tally.wrong += [f"visitors failed: {each.error!r}" for each in visitors if each.error is not None]
+    return Run(tally, samples, resumed, visits)
+
+
+def soak(seconds: float) -> bool:
+    """Runs it and says what came of it; whether all went well."""
+    measured = commit()
+    tally, samples, resumed, visits = run(seconds)
     result = {
         "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "commit": measured,
         "minutes": round(seconds / 60, 1),
         "warm_up_minutes": round(min(WARM_UP_SECONDS, seconds / 2) / 60, 1),
         "readers": READERS,
@@ -166,6 +192,17 @@ def soak(seconds: float) -> bool:
         page = PAGE.read_text("utf-8")
         PAGE.write_text("\n".join([page[: page.index(HEADING)] + HEADING, *section()]), "utf-8")
     return tally.kept
+
+
+def commit() -> str:
+    """What is measured: the commit's short hash, "+ changes" where the checkout holds others than pages of figures."""
+    results = [f":!{path.relative_to(ROOT)}" for path in (PAGE, RESULT)]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    changes = git("status", "--porcelain", "--", ".", *results)
+    return git("rev-parse", "--short", "HEAD") + (" + changes" if changes else "")
 
 
 def memory(kind: str, taken: Sequence[tuple[float, float]], tally: Tally) -> dict[str, object]:
@@ -189,8 +226,9 @@ def section() -> list[str]:
         f"| {kind} | {' '.join(map(str, each['MiB by tenth']))} | {each['slope']} |"
         for kind, each in found["memory"].items()
     ]
+    at = f" at commit {found['commit']}" if "commit" in found else ""
     told = (
-        f"`make soak` on {found['date']}, {found['minutes']:.0f} minutes: {found['published']:,} events to "
+        f"`make soak` on {found['date']}{at}, {found['minutes']:.0f} minutes: {found['published']:,} events to "
         f"{found['readers']} readers of each server, which resumed {found['resumed']:,} times in all, while "
         f"{found['visits']:,} visitors came and went: {found['lost']} lost, {found['doubled']} doubled, "
         f"{found['reordered']} reordered, {found['gaps']} gaps."

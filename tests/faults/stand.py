@@ -17,8 +17,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import redis
@@ -29,6 +30,7 @@ from sse_bridge import Bridge
 from sse_bridge_asgi import SSEBridgeMiddleware
 from tests.acceptance.publishers import TYPE, row
 from tests.acceptance.readers import AsyncIterator, Reader, SyncIterator, ThreadedReader
+from tests.faults import surviving
 from tests.faults.ledger import Ledger
 from tests.faults.registry import SHORT, Scale, Tally
 from tests.support.process import accepts, free_port
@@ -40,6 +42,7 @@ from tests.support.wait import wait_for
 CHANNEL = "faults"
 AT_ONCE = 8  # coroutines that publish over one pipeline
 PACE_SECONDS = 0.004  # between two publishes of one publisher
+TICK_SECONDS = 1  # of a hub: what is due between two ticks, a heartbeat say, comes at the second
 SETTINGS: dict[str, Any] = {
     "replay_size": 50_000,  # what is lost is lost by the fault, not by the size of the log
     "publish_timeout_seconds": 20,
@@ -51,16 +54,26 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def late_seconds(scale: Scale) -> float:
+    """How late a timer may be: the long form proves its bound, the short one, beside other tests, that there is one."""
+    return scale.pick(short=20, long=5) / 10
+
+
 class Publishers:
     """Two threads and eight coroutines that publish until they are told to stop.
+
+    Args:
+        bridge, ledger: with what they publish, and who is told.
+        pace_seconds: each pauses so long between two events.
 
     Attributes:
         longest: seconds that the longest publish took.
     """
 
-    def __init__(self, bridge: Bridge, ledger: Ledger) -> None:
+    def __init__(self, bridge: Bridge, ledger: Ledger, pace_seconds: float = PACE_SECONDS) -> None:
         self.bridge = bridge
         self.longest = 0.0
+        self._pace_seconds = pace_seconds
         self._ledger = ledger
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._publish, args=(f"thread-{n}",), daemon=True) for n in (1, 2)]
@@ -83,7 +96,7 @@ class Publishers:
 
     def _publish(self, name: str) -> None:
         n = 0
-        while not self._stop.wait(PACE_SECONDS):
+        while not self._stop.wait(self._pace_seconds):
             began = time.monotonic()
             try:
                 outcome: object = self.bridge.publish(CHANNEL, row(name, n), type=TYPE)
@@ -108,7 +121,7 @@ class Publishers:
                 outcome = error
             self._note(began, (name, n), outcome)
             n += 1
-            await asyncio.sleep(PACE_SECONDS)
+            await asyncio.sleep(self._pace_seconds)
 
     def _note(self, began: float, key: tuple[str, int], outcome: object) -> None:
         self.longest = max(self.longest, time.monotonic() - began)
@@ -121,12 +134,14 @@ class SSEReader(ThreadedReader):
     Attributes:
         connections: how many it needed.
         heartbeats: comments it has got.
+        signs: moments at which something came, an event or a comment.
     """
 
     connections = 0
     heartbeats = 0
 
     def run(self) -> None:
+        self.signs: list[float] = []
         last = ""
         while not self.stopped.is_set() and not self.done:
             url = f"{self.proxy.url}/events?channel={self.channel}&after=earliest"
@@ -140,8 +155,11 @@ class SSEReader(ThreadedReader):
                 self.connections += 1
                 beats = self.heartbeats
                 while not self.stopped.is_set() and not self.done:
-                    frame = client.next(0.2)
-                    self.heartbeats = beats + len(client.parser.comments)
+                    frame = client.next(0.1)
+                    came = beats + len(client.parser.comments)
+                    if frame is not None or came > self.heartbeats:
+                        self.signs.append(time.monotonic())
+                    self.heartbeats = came
                     if frame is not None:
                         self.saw(frame.id, frame.event, json.loads(frame.data))
                     elif client.ended:
@@ -198,12 +216,16 @@ class Stand:
         home: where the channel lives in such a group at the beginning.
         scale: how much is published around each fault.
         publishers: settings of the publishers' bridge, over those of all.
+        pace_seconds: theirs.
         settings: over `SETTINGS`, for all.
 
     Attributes:
         publishing, reading: the networks; None with `url`.
         tally: complete behind the with statement; faults and notes are the caller's to fill in.
         lost_links: moments at which a live link was found to be lost.
+        silence: the longest time in which the SSE client heard nothing while the broker was away.
+        noticed: the longest time until a link that was silent was taken for lost, where a row measures it.
+        late_seconds: see there.
     """
 
     def __init__(
@@ -214,10 +236,13 @@ class Stand:
         home: RedisServer | None = None,
         scale: Scale = SHORT,
         publishers: dict[str, Any] | None = None,
+        pace_seconds: float = PACE_SECONDS,
         **settings: Any,
     ) -> None:
         self._stack = ExitStack()
         self._events = scale.pick(short=30, long=300)
+        self.late_seconds = late_seconds(scale)
+        self.silence = self.noticed = 0.0
         self.settings = {**SETTINGS, **settings}
         self.tally = Tally()
         self.ledger = Ledger()
@@ -231,7 +256,8 @@ class Stand:
         publishers_url = self.publishing.redis_url if self.publishing else url
         self._readers_url = self.reading.redis_url if self.reading else url
         self.admin = Bridge(publishers_url, **self.settings)
-        self.publishers = Publishers(Bridge(publishers_url, **{**self.settings, **(publishers or {})}), self.ledger)
+        bridge = Bridge(publishers_url, **{**self.settings, **(publishers or {})})
+        self.publishers = Publishers(bridge, self.ledger, pace_seconds)
 
     def __enter__(self) -> Self:
         stack = self._stack
@@ -297,6 +323,29 @@ class Stand:
             stands = ", ".join(f"{reader.name}: {len(reader.seen)} seen" for reader in self.readers)
             raise AssertionError(f"{error}; {len(self.ledger.published)} published; {stands}") from None
 
+    @contextmanager
+    def away(self, heartbeats: int = 0) -> Iterator[float]:
+        """Inside of it the broker is away: the client's stream stays, and is never silent for longer than it should be.
+
+        Args:
+            heartbeats: it stays away at least until so many have come.
+
+        Yields:
+            when it began.
+        """
+        began, before, connections = time.monotonic(), self.sse.heartbeats, self.sse.connections
+        yield began
+        each = self.settings["heartbeat_seconds"] + TICK_SECONDS
+        self.wait(lambda: self.sse.heartbeats >= before + heartbeats, 10 + each * heartbeats, "heartbeats")
+        signs = [began, *(sign for sign in list(self.sse.signs) if sign > began), time.monotonic()]
+        self.silence = max([self.silence, *(later - earlier for earlier, later in pairwise(signs))])
+        if self.silence > each + self.late_seconds:
+            self.tally.wrong.append(
+                f"a heartbeat each {each} s at the latest; the client heard nothing for {self.silence} s"
+            )
+        if self.sse.connections != connections:
+            self.tally.wrong.append("the SSE client had to connect again while the broker was away")
+
     def gaps(self, reason: str) -> list[int]:
         """How many gaps for this reason each reader has seen."""
         return [
@@ -310,7 +359,7 @@ class Stand:
                 self.publishers.stop()
                 self.admin.close_channel(CHANNEL)
                 self.wait(lambda: all(reader.done for reader in self.readers), 60, "everybody to see the end")
-                self.ledger.judge(self.readers, self.tally)
+                self.ledger.judge(self.readers, surviving.read(self.admin, CHANNEL), self.tally)
                 if self.sse.connections != 1:
                     self.tally.wrong.append(f"the SSE client needed {self.sse.connections} connections instead of one")
         finally:

@@ -1,4 +1,4 @@
-"""The arithmetic of the soak: a slope is found with its interval, and noise is not taken for one."""
+"""The soak: its load for a few seconds, and its arithmetic: a slope is found with its interval, noise is not taken for one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.faults.soak import RESULT, grows, section, slope_of
+from tests.faults.soak import RESULT, grows, run, section, slope_of
+from tests.support.requires import require
 
 MIB = 2**20
 
@@ -33,6 +34,19 @@ def test_the_interval_holds_the_slope() -> None:
 def test_a_server_grows_when_it_is_certain_and_matters(slope: float, expected: bool) -> None:
     taken = samples(slope, MIB / 2)
     assert grows(taken, slope_of(taken)) is expected
+
+
+def test_the_load_for_a_few_seconds() -> None:
+    """Readers whose streams end and resume meanwhile, and visitors, on one server; no slope is judged by so little."""
+    require("redis7")
+    tally, samples, resumed, visits = run(4, ("uvicorn",), readers=8, max_stream_seconds=2)
+    assert tally.kept, tally
+    assert tally.counted >= {"published", "lost", "doubled", "reordered", "gaps"}
+    assert tally.published > 20
+    assert resumed > 0
+    assert visits > 0
+    assert [len(taken) for taken in samples] == [4]
+    assert min(held for _, held in samples[0]) > MIB
 
 
 def test_the_section_says_what_the_kept_run_came_to() -> None:
