@@ -51,3 +51,43 @@ async def test_a_slow_client_gets_its_last_frame_within_a_moment() -> None:
     asyncio.get_running_loop().call_later(0.2, client.room.set)
     await asyncio.wait_for(client.task, 10)
     assert client.events == ["stream.open", "message", "stream.close"]
+
+
+@pytest.mark.parametrize("place", ["cohort", "alone"])
+async def test_a_server_that_cancels_the_request_lets_the_last_frame_out(place: str) -> None:
+    settings = {"policy": "drop_oldest"} if place == "alone" else {}
+    async with Bridge("memory://", retry_min_ms=1234, retry_max_ms=1234, **settings) as bridge:
+        client = await Client(bridge, "a").opened()
+        await bridge.apublish("a", 1)
+        await await_for(lambda: client.data)
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.events == ["stream.open", "message", "stream.close"]
+        assert client.frames[-1].retry == 1234
+        assert [message.get("more_body") for message in client.messages] == [None, True, True, True, False]
+        assert len(bridge.streams) == bridge.loop_hub().readers() == 0
+
+
+async def test_a_cancelled_request_whose_client_takes_nothing_waits_for_nothing() -> None:
+    async with Bridge("memory://") as bridge:
+        client = await Client(bridge, "a").opened()
+        client.room.clear()
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.blocked == 1
+        assert client.cancelled, "the send of the last frame does not stay behind"
+        assert client.messages[-1]["more_body"]
+
+
+async def test_nothing_follows_a_write_that_a_cancel_interrupted() -> None:
+    async with Bridge("memory://") as bridge:
+        client = await Client(bridge, "a").opened()
+        client.room.clear()
+        await bridge.apublish("a", 1)
+        await await_for(lambda: client.blocked)
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.events == ["stream.open", "message"]
