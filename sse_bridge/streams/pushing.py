@@ -253,6 +253,8 @@ class PushedStream:
                 self._listen()
                 if time.monotonic() >= self._script.given_up_at():
                     logger.warning("ending a stream of %s whose client takes nothing", self._script.wish.channels)
+                    if self._direct is not None:
+                        self._direct.abort()
                     raise _Gone
         except asyncio.CancelledError:
             self._over = True  # nobody knows how much of it was written, so nothing may follow
