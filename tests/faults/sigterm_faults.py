@@ -25,33 +25,27 @@ class Server(NamedTuple):
         name: as the table calls it.
         kind: of server.
         arguments: its own.
+        soak: in the long form only.
     """
 
     name: str
     kind: str
     arguments: Sequence[str] = ()
+    soak: bool = True
 
 
 SERVERS: Final = (
-    Server("uvicorn", "uvicorn"),
+    Server("uvicorn", "uvicorn", soak=False),
     Server("gunicorn with gevent workers", "gunicorn-gevent"),
     Server("gunicorn with threads", "gunicorn-gthread", ("--threads", "520")),
     Server("gunicorn with uvicorn workers", "gunicorn-uvicorn"),
-    Server("daphne", "daphne"),
+    Server("daphne", "daphne", soak=False),
     Server("granian", "granian"),
     Server("hypercorn -w 0", "hypercorn", ("-w", "0")),
     Server("hypercorn", "hypercorn"),
 )
-DRAIN_SECONDS: Final = 1.0
-RETRY_MS: Final = (500, 2000)
 GRACE_SECONDS: Final = 10.0  # the drain's own grace is 2 s, hypercorn's 3; the rest is for a loaded machine
-SETTINGS: Final = {
-    "drain_seconds": DRAIN_SECONDS,
-    "retry_min_ms": RETRY_MS[0],
-    "retry_max_ms": RETRY_MS[1],
-    "replay_size": 100_000,
-    "heartbeat_seconds": 2,
-}
+SETTINGS: Final = {"replay_size": 100_000, "heartbeat_seconds": 2}
 
 
 def ending(visit: Visit) -> str:
@@ -67,10 +61,12 @@ def ending(visit: Visit) -> str:
 def restart(how: Server, scale: Scale) -> Tally:
     """Restarts a server on the same port under many readers and a publisher."""
     count = scale.pick(30, 500)
+    between = scale.pick(100, 500), scale.pick(900, 2000)  # the retries, in milliseconds
+    times = {"drain_seconds": scale.pick(4, 10) / 10, "retry_min_ms": between[0], "retry_max_ms": between[1]}
     tally = Tally()
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        serve = partial(serving, how.kind, redis.url, arguments=how.arguments, **SETTINGS)
+        serve = partial(serving, how.kind, redis.url, arguments=how.arguments, **SETTINGS, **times)
         site = stack.enter_context(serve())
         crowd = stack.enter_context(Crowd(site.stream("a"), count))
         crowd.wait(lambda member: member.open, 60, what="every stream to open")
@@ -97,10 +93,10 @@ def restart(how: Server, scale: Scale) -> Tally:
     if set(endings) != {"goodbye"}:
         tally.wrong.append(f"expected every stream to end with its last frame, got {dict(endings)}")
     else:
-        tally.wrong += badly_spread(retries, ends, tries)
+        tally.wrong += badly_spread(between, retries, ends, tries)
         tally.notes.append(
             f"{count} streams, exit after {exit_seconds:.1f} s, {len(set(retries))} different retries, reconnects by tenth "
-            f"{tenths(tries, *back_between(ends))}"
+            f"{tenths(tries, *back_between(between, ends))}"
         )
     return tally
 
@@ -110,16 +106,19 @@ def tried_again(member: Member) -> float:
     return next(when for when in member.tried_at if when > member.visits[0].ended_at)
 
 
-def badly_spread(retries: Sequence[int], ends: Sequence[float], tries: Sequence[float]) -> list[str]:
+def badly_spread(
+    between: tuple[int, int], retries: Sequence[int], ends: Sequence[float], tries: Sequence[float]
+) -> list[str]:
     """What is wrong with how the readers come back.
 
     Args:
+        between: the settings' least and greatest retry.
         retries: what each was told, in milliseconds.
         ends, tries: when its stream ended, and when it tried again, in seconds since the signal.
     """
     count = len(retries)
     wrong = []
-    first, last = RETRY_MS
+    first, last = between
     if not first <= min(retries) <= max(retries) <= last:
         wrong.append(f"retries must lie between {first} and {last} ms, got {min(retries)} to {max(retries)}")
     # Of 500 numbers out of 1,501, chance makes 425 different ones, give or take 8.
@@ -133,15 +132,15 @@ def badly_spread(retries: Sequence[int], ends: Sequence[float], tries: Sequence[
         wrong.append(f"a reader came back {-min(early):.3f} s before it was told to")
     # The end is uniform over the drain, the return over the retry, so no tenth of the time between the first and the last
     # possible return should get more than a sixth. A busy machine moves some of them: three times a tenth.
-    back = tenths(tries, *back_between(ends))
+    back = tenths(tries, *back_between(between, ends))
     if max(back) > max(0.3 * count, most_of(count, 1 / 6)):
         wrong.append(f"the reconnects are not spread: {back}")
     return wrong
 
 
-def back_between(ends: Sequence[float]) -> tuple[float, float]:
+def back_between(between: tuple[int, int], ends: Sequence[float]) -> tuple[float, float]:
     """The time in which the readers should come back, from the first end on to the last."""
-    return min(ends) + RETRY_MS[0] / 1000, max(ends) + RETRY_MS[1] / 1000
+    return min(ends) + between[0] / 1000, max(ends) + between[1] / 1000
 
 
 def most_of(count: int, share: float) -> float:
@@ -162,6 +161,6 @@ for each in SERVERS:
         f"SIGTERM of {each.name}",
         part="Processes",
         promise="every stream ends on a frame with its own retry, all resume, spread over the time they were told",
-        soak=each.kind != "uvicorn",
+        soak=each.soak,
         id=f"sigterm_{each.name.replace(' ', '_')}",
     )(partial(restart, each))
