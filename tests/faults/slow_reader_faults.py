@@ -47,14 +47,15 @@ def silent(url: str, count: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def pass_through(site: Served, crowd: Crowd, first: int, count: int, per_second: float) -> int:
-    """Publishes so many events at a steady pace, waits until the others have them, and returns the next number."""
+def pass_through(site: Served, crowds: Sequence[Crowd], first: int, count: int, per_second: float) -> int:
+    """Publishes so many events at a steady pace, waits until the crowds have them, and returns the next number."""
     fill = "x" * EVENT_BYTES
     began = time.monotonic()
     for number in range(first, first + count):
         wait_for(lambda due=began + (number - first) / per_second: time.monotonic() >= due)
         site.bridge.publish("a", {"n": number, "at": time.monotonic(), "fill": fill})
-    crowd.wait(lambda member: member.next == first + count, 30)
+    for crowd in crowds:
+        crowd.wait(lambda member: member.next == first + count, 30)
     return first + count
 
 
@@ -88,35 +89,41 @@ SERVERS: Final = (
 
 
 def held_up(how: Server, scale: Scale) -> Tally:
-    """One server: first without, then with readers that read nothing."""
+    """A server with readers that read nothing, and at the same time one without, which says what the machine does by itself."""
     slow, megabytes, per_second = scale.pick(10, 50), scale.pick(8, 100), scale.pick(60, 28)
     count = megabytes * 2**20 // EVENT_BYTES
     tally = Tally(faults=slow)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        site = stack.enter_context(serving(how.kind, redis.url, arguments=how.arguments, **SETTINGS))
-        crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
-        crowd.wait(lambda member: member.open, 30)
-        published = pass_through(site, crowd, 0, count // 4, per_second)
-        alone, before = percentile(crowd.latencies(), 0.99), memory_of(site.server.process.pid)
+        site, control = [
+            stack.enter_context(serving(how.kind, redis.url, arguments=how.arguments, **SETTINGS)) for _ in range(2)
+        ]
+        crowds = [stack.enter_context(Crowd(each.stream("a"), OTHERS)) for each in (site, control)]
+        for each in crowds:
+            each.wait(lambda member: member.open, 30)
+        published = pass_through(site, crowds, 0, count // 4, per_second)
+        before = memory_of(site.server.process.pid)
+        for each in crowds:
+            each.latencies()
         stack.enter_context(silent(site.stream("a"), slow))
         wait_for(lambda: site.get("/counts")["readers"] == slow + OTHERS, 30, what="the silent readers to be served")
         began = time.monotonic()
-        published = pass_through(site, crowd, published, count, per_second)
-        together, after = percentile(crowd.latencies(), 0.99), memory_of(site.server.process.pid)
-        add_figures(tally, crowd, published)
+        published = pass_through(site, crowds, published, count, per_second)
+        together, alone = (percentile(each.latencies(), 0.99) for each in crowds)
+        after = memory_of(site.server.process.pid)
+        add_figures(tally, crowds[0], published)
     grown = (after - before) / 2**20
     tally.notes.append(
         f"{megabytes} MB in {time.monotonic() - began:.0f} s past {slow} readers that read nothing: others' p99 "
-        f"{alone * 1000:.0f} → {together * 1000:.0f} ms, memory {before / 2**20:.0f} MB {grown:+.0f} MB"
+        f"{together * 1000:.0f} ms, without them {alone * 1000:.0f} ms, memory {before / 2**20:.0f} MB {grown:+.0f} MB"
     )
     if how.backpressure:
         most = SHARED_MB + BREATH_MB + slow * (WRITE_MB + how.buffer_mb)
         if grown > most:
             tally.wrong.append(f"memory grew by {grown:.0f} MB, expected {most:.0f} at most")
-        # below that nothing is proven; in a test run other tests load the machine meanwhile
-        if together > max(scale.pick(500, 100) / 1000, 3 * alone):
-            tally.wrong.append(f"the others' p99 went from {alone:.3f} to {together:.3f} s")
+        # below 100 ms nothing is proven on a machine of two cores; in a test run others load it meanwhile
+        if together > max(scale.pick(300, 100) / 1000, 3 * alone):
+            tally.wrong.append(f"the others' p99 was {together:.3f} s, and {alone:.3f} s without them")
     return tally
 
 
@@ -124,7 +131,7 @@ for each in SERVERS:
     guarantee(
         f"Readers that read nothing, {each.name}",
         part="Readers",
-        promise=f"others' p99 stays below 100 ms or three times what it was; memory grows by {SHARED_MB + BREATH_MB} MB and "
+        promise=f"others' p99 stays below 100 ms or three times what it is without them; memory grows by {SHARED_MB + BREATH_MB} MB and "
         f"{(WRITE_MB + each.buffer_mb) * 1024:.0f} KiB per reader at most"
         if each.backpressure
         else "nothing is lost; daphne has no backpressure: memory and latency as measured",
@@ -152,7 +159,7 @@ def half_open(scale: Scale) -> Tally:
         for each in (lost, crowd):
             each.wait(lambda member: member.open, 30)
         network.hold()
-        published = pass_through(site, crowd, 0, 8 * 2**20 // EVENT_BYTES, 60)
+        published = pass_through(site, [crowd], 0, 8 * 2**20 // EVENT_BYTES, 60)
         wait_for(lambda: site.get("/counts")["readers"] <= OTHERS, 60, what="the half-open streams to be given up")
         add_figures(tally, crowd, published)
         # and those that are blocked when the server goes down
