@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+import zlib
+from typing import Any
 
 import pytest
 
 from sse_bridge import Bridge
+from sse_bridge.streams import StreamRequest, send_stream, stream_channels
 from tests.streams.test_pushing import Client
+from tests.support.sse_parser import parse
 from tests.support.wait import await_for
 
 
@@ -67,6 +71,29 @@ async def test_a_server_that_cancels_the_request_lets_the_last_frame_out(place: 
         assert client.frames[-1].retry == 1234
         assert [message.get("more_body") for message in client.messages] == [None, True, True, True, False]
         assert len(bridge.streams) == bridge.loop_hub().readers() == 0
+
+
+async def test_the_last_frame_of_a_cancelled_request_ends_its_coding() -> None:
+    async with Bridge("memory://", compression="gzip") as bridge:
+        response = stream_channels(bridge, "a", StreamRequest(accept_encoding="gzip"))
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        def body() -> bytes:
+            return b"".join(message.get("body", b"") for message in sent)
+
+        task = asyncio.create_task(send_stream(response, asyncio.Event().wait, send))  # type: ignore[arg-type]
+        await await_for(body)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+        decoder = zlib.decompressobj(31)
+        frames = parse(decoder.decompress(body()))
+        assert [frame.event for frame in frames] == ["stream.open", "stream.close"]
+        assert decoder.eof
+        assert not decoder.unused_data
 
 
 async def test_a_cancelled_request_whose_client_takes_nothing_waits_for_nothing() -> None:
