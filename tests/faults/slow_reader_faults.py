@@ -135,7 +135,7 @@ for each in SERVERS:
         f"{(WRITE_MB + each.buffer_mb) * 1024:.0f} KiB per reader at most"
         if each.backpressure
         else "nothing is lost; daphne has no backpressure: memory and latency as measured",
-        soak=each.kind not in ("uvicorn", "granian"),
+        soak=each.kind != "uvicorn",
         id=f"silent_readers_{each.name.replace(' ', '_')}",
     )(partial(held_up, each))
 
