@@ -54,6 +54,16 @@ class DirectWriter:
             return False
         return True
 
+    def abort(self) -> None:
+        """Drops the connection, with what waits to be written: for a client that takes nothing any more.
+
+        Closed in order it would stay, bytes and all, until TCP gives up, which takes minutes, and a server that goes down
+        waits for it.
+        """
+        abort = getattr(self._transport, "abort", None)
+        if abort is not None:
+            abort()
+
 
 _last = (b"", b"")  # one name, so that threads see a pair that belongs together
 

@@ -9,6 +9,8 @@ A write that suspends (flow control) ends the hub's part at once: the task finis
 position behind it, and joins again when it stands at the head. After three such writes in a row the reader stays alone
 until it has taken as many without suspending. A gone client is noticed in every state, since the task listens in all.
 One that takes nothing any more gets no last frame either: its write is given up a moment after the stream's end is due.
+A server that cancels the request lets the last frame out if it leaves without waiting: hypercorn's workers are told to go
+by no signal, and a cancelled request is the first that we hear of it.
 """
 
 from __future__ import annotations
@@ -103,6 +105,9 @@ class PushedStream:
             await self._finish()
         except (_Gone, OSError):  # spec 2.4: OSError says the same
             pass
+        except asyncio.CancelledError:
+            self._take_leave()
+            raise
         finally:
             self._over = True
             streams.discard(self)
@@ -123,6 +128,22 @@ class PushedStream:
     async def _finish(self) -> None:
         last = b"" if self._coding is None else self._coding.end()
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _take_leave(self) -> None:
+        """Says when to come back, if that fits between two frames and leaves at once: a cancelled task waits for nothing."""
+        reader = self._reader
+        if reader is None or reader.closed or self._over or self._start is not None or self._stepper.busy:
+            return
+        if reader.cohort is not None:
+            reader.cohort.drop(reader, goes_on=True)
+        now = time.monotonic()
+        self._script.end_by(now)
+        data, _ = self._script.pull(reader, now)
+        if self._coding is not None:
+            data = self._coding.encode(data) + self._coding.end()
+        # more_body is False in a message of its own: servers send a piece at once, and wait for some things at the end
+        if self._stepper.step({"type": "http.response.body", "body": data, "more_body": True}):
+            self._stepper.step({"type": "http.response.body", "body": b"", "more_body": False})
 
     def end_by(self, when: float, why: Why = "drain") -> None:
         """End at `when` at the latest; thread-safe."""
@@ -229,7 +250,12 @@ class PushedStream:
                 self._listen()
                 if time.monotonic() >= self._script.given_up_at():
                     logger.warning("ending a stream of %s whose client takes nothing", self._script.wish.channels)
+                    if self._direct is not None:
+                        self._direct.abort()
                     raise _Gone
+        except asyncio.CancelledError:
+            self._over = True  # nobody knows how much of it was written, so nothing may follow
+            raise
         finally:
             self._listening.on_message = None
 

@@ -67,8 +67,8 @@ SERVERS: Final = (
     Server("Visits to uvicorn", "uvicorn", soak=False),
     Server("WebSocket visits to uvicorn", "uvicorn", headers=_WEBSOCKET, soak=False),
     Server("Visits to hypercorn", "hypercorn"),
-    Server("Visits to daphne", "daphne"),
-    Server("Visits to granian", "granian"),
+    Server("Visits to daphne", "daphne", soak=False),
+    Server("Visits to granian", "granian", soak=False),
     Server("Visits to gunicorn with gevent workers", "gunicorn-gevent"),
     Server("Visits to gunicorn with threads", "gunicorn-gthread", ("--threads", "64")),
 )
@@ -76,7 +76,7 @@ SERVERS: Final = (
 
 def cycles(how: Server, scale: Scale) -> Tally:
     """Visits to one server over one transport."""
-    count = scale.pick(300, 10_000)
+    count = scale.pick(80, 10_000)
     requests = requests_of("quiet", "long", how.headers)
     tally = Tally(faults=count)
     with ExitStack() as stack:

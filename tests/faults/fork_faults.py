@@ -38,21 +38,21 @@ def forked_from_a_thread(scale: Scale) -> Tally:
     "gunicorn --preload with two uvicorn workers",
     part="Processes",
     promise="both workers stream what either publishes",
-    soak=True,
 )
 def preloaded(scale: Scale) -> Tally:
     tally = Tally()
+    readers, events = scale.pick(16, 60), scale.pick(40, 200)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
         arguments = ("--preload", "--workers", "2")
         site = stack.enter_context(serving("gunicorn-uvicorn", redis.url, arguments=arguments, warm=True))
-        crowd = stack.enter_context(Crowd(site.stream("a"), 60))
+        crowd = stack.enter_context(Crowd(site.stream("a"), readers))
         crowd.wait(lambda member: member.open, 60)
         pids = set()
-        for number in range(200):
+        for number in range(events):
             pids.add(site.get(f"/publish?channel=a&data={number}")["pid"])
-        crowd.wait(lambda member: member.next == 200)
-        add_figures(tally, crowd, 200)
+        crowd.wait(lambda member: member.next == events)
+        add_figures(tally, crowd, events)
         tally.faults += len(pids)
         if len(pids) != 2:
             tally.wrong.append(f"expected two workers to publish, got {pids}")

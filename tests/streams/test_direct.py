@@ -36,6 +36,10 @@ class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.error: Exception | None = None
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def write(self, data: bytes) -> None:
         if self.error is not None:
@@ -259,6 +263,16 @@ async def test_a_stream_loses_nothing_when_the_transport_fills_up(
         frames = parse(_dechunked(connection.take().partition(b"\r\n\r\n")[2]))
     assert [frame.data for frame in frames if frame.event == "message"] == [str(number) for number in range(30)]
     assert (True in taken, False in taken) == (True, True), "both ways were gone"
+
+
+async def test_the_connection_of_a_client_that_takes_nothing_is_dropped(connect: Callable[..., Connection]) -> None:
+    async with Bridge("memory://") as bridge:
+        connection = connect(EventStreamApp(bridge, authorize=lambda scope, channels: True))
+        await await_for(lambda: b"stream.open" in b"".join(connection.transport.written))
+        connection.protocol.pause_writing()
+        bridge.streams.begin_drain(0.0)
+        await await_for(lambda: connection.transport.aborted)
+        await await_for(lambda: not connection.protocol.tasks)
 
 
 def _dechunked(data: bytes) -> bytes:

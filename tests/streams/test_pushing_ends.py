@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+import zlib
+from typing import Any
 
 import pytest
 
 from sse_bridge import Bridge
+from sse_bridge.streams import StreamRequest, send_stream, stream_channels
 from tests.streams.test_pushing import Client
+from tests.support.sse_parser import parse
 from tests.support.wait import await_for
 
 
@@ -51,3 +55,66 @@ async def test_a_slow_client_gets_its_last_frame_within_a_moment() -> None:
     asyncio.get_running_loop().call_later(0.2, client.room.set)
     await asyncio.wait_for(client.task, 10)
     assert client.events == ["stream.open", "message", "stream.close"]
+
+
+@pytest.mark.parametrize("place", ["cohort", "alone"])
+async def test_a_server_that_cancels_the_request_lets_the_last_frame_out(place: str) -> None:
+    settings = {"policy": "drop_oldest"} if place == "alone" else {}
+    async with Bridge("memory://", retry_min_ms=1234, retry_max_ms=1234, **settings) as bridge:
+        client = await Client(bridge, "a").opened()
+        await bridge.apublish("a", 1)
+        await await_for(lambda: client.data)
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.events == ["stream.open", "message", "stream.close"]
+        assert client.frames[-1].retry == 1234
+        assert [message.get("more_body") for message in client.messages] == [None, True, True, True, False]
+        assert len(bridge.streams) == bridge.loop_hub().readers() == 0
+
+
+async def test_the_last_frame_of_a_cancelled_request_ends_its_coding() -> None:
+    async with Bridge("memory://", compression="gzip") as bridge:
+        response = stream_channels(bridge, "a", StreamRequest(accept_encoding="gzip"))
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        def body() -> bytes:
+            return b"".join(message.get("body", b"") for message in sent)
+
+        task = asyncio.create_task(send_stream(response, asyncio.Event().wait, send))  # type: ignore[arg-type]
+        await await_for(body)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+        decoder = zlib.decompressobj(31)
+        frames = parse(decoder.decompress(body()))
+        assert [frame.event for frame in frames] == ["stream.open", "stream.close"]
+        assert decoder.eof
+        assert not decoder.unused_data
+
+
+async def test_a_cancelled_request_whose_client_takes_nothing_waits_for_nothing() -> None:
+    async with Bridge("memory://") as bridge:
+        client = await Client(bridge, "a").opened()
+        client.room.clear()
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.blocked == 1
+        assert client.cancelled, "the send of the last frame does not stay behind"
+        assert client.messages[-1]["more_body"]
+
+
+async def test_nothing_follows_a_write_that_a_cancel_interrupted() -> None:
+    async with Bridge("memory://") as bridge:
+        client = await Client(bridge, "a").opened()
+        client.room.clear()
+        await bridge.apublish("a", 1)
+        await await_for(lambda: client.blocked)
+        client.task.cancel()
+        await asyncio.wait({client.task}, timeout=10)
+        assert client.task.cancelled()
+        assert client.events == ["stream.open", "message"]

@@ -59,11 +59,11 @@ class Sites:
         self.url = url
         self._stack = stack
 
-    def start(self, kind: str, **settings: object) -> Site:
+    def start(self, kind: str, port: int | None = None, **settings: object) -> Site:
         env = {f"SSE_BRIDGE_{name.upper()}": str(value) for name, value in settings.items()}
         env = {"SSE_BRIDGE_URL": self.url, "SSE_BRIDGE_PREFIX": self.prefix, "SSE_BRIDGE_HEARTBEAT_SECONDS": "0.5",
                "SSE_BRIDGE_DRAIN_SECONDS": "0.2", **env}  # fmt: skip
-        return Site(self._stack.enter_context(serve(kind, APPS[kind], env=env, seconds=60)), self._stack)
+        return Site(self._stack.enter_context(serve(kind, APPS[kind], env=env, port=port, seconds=60)), self._stack)
 
     def bridge(self, **settings: Any) -> Bridge:
         return self._stack.enter_context(Bridge(self.url, prefix=self.prefix, **settings))
