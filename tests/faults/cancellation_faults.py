@@ -24,7 +24,7 @@ def cancelled_calls(scale: Scale) -> Tally:
     with RedisServer() as redis, Proxy(redis.port) as network:
         network.delay_seconds = 0.001
         names: set[str] = set()
-        for seed in range(scale.pick(1, 20)):
+        for seed in range(scale.pick(1, 10)):
             names |= asyncio.run(_cancel(network.redis_url, f"seed{seed}", seed, tally))
         _all_cancelled(names, IN_A_LIFE, tally)
     return tally
@@ -52,7 +52,7 @@ def cancelled_around_a_spool(scale: Scale) -> Tally:
     names: set[str] = set()
     with RedisServer() as redis, Proxy(redis.port) as network:
         network.delay_seconds = 0.001
-        for seed in range(scale.pick(1, 10)):
+        for seed in range(scale.pick(1, 5)):
             names |= asyncio.run(_cancel_around_a_spool(network, seed, tally))
     _all_cancelled(names, AROUND_A_SPOOL, tally)
     return tally
