@@ -125,14 +125,26 @@ class RedactTokens(logging.Filter):
                 if isinstance(value, str):
                     record.args[name] = redact(value)
         elif isinstance(record.args, tuple):
-            record.args = tuple([redact(value) if isinstance(value, str) else value for value in record.args])
+            record.args = tuple([_clean(value) for value in record.args])
         return True
+
+
+def _clean(value: Any) -> Any:
+    """An argument without tokens: objects too, for servers log requests and connections that show their address."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, (int, float, type(None))):
+        return value
+    text = str(value)
+    cleaned = redact(text)
+    return value if cleaned == text else cleaned
 
 
 def redact_logs(*loggers: str) -> None:
     """Puts a `RedactTokens` on loggers, by default on `ACCESS_LOGGERS`; once each. Call it where the app is made.
 
-    A logger's filter does not see the records of its children: name those too.
+    A logger's filter does not see the records of its children: name those too. daphne writes its access log past `logging`,
+    where no filter reaches it: switch it off (``daphne --verbosity 0``).
     """
     for name in loggers or ACCESS_LOGGERS:
         logger = logging.getLogger(name)

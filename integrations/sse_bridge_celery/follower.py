@@ -223,13 +223,13 @@ class TaskFollower:
             raise  # it came while this waited, and it is the task's
         except ChannelClosed as error:  # a task that runs again, as after a lost acknowledgement
             self._count()
-            logger.info("task.%s of %s is not told: %s", state, task_id, error)
+            logger.info("task.%s of %r is not told: %r", state, task_id, error)
         except Exception as error:
             self._count()
             if isinstance(error, BackendError):
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
             known = isinstance(error, SSEBridgeError)
-            logger.warning("task.%s of %s could not be published: %s", state, task_id, error, exc_info=not known)
+            logger.warning("task.%s of %r could not be published: %r", state, task_id, error, exc_info=not known)
 
     def _channel_of(self, task: Any, task_id: str) -> str | None:
         if self._app() is not _real(task.app):

@@ -25,7 +25,9 @@ def check_allowed_origin(origin: str | None, allowed: Sequence[str] | None) -> N
         return
     validator = AllowedHostsOriginValidator(None) if allowed is None else OriginValidator(None, allowed)
     try:
-        if validator.valid_origin(urlparse(origin)):
+        parts = urlparse(origin)
+        _ = parts.port  # raises for what is none, at which the validators do not look: "https://ours:443.evil.org"
+        if (parts.scheme or not parts.netloc) and validator.valid_origin(parts):
             return
     except ValueError:  # a bracket or a port that is none
         pass

@@ -117,7 +117,8 @@ class MemoryBackend:
         self._stored: OrderedDict[str, None] = OrderedDict()  # those of them that hold entries, in the same order
         self._size = 0
         self._control = ControlTable()
-        self._room = threading.Condition(self._lock)
+        # No Condition: a greenlet that is killed while it takes the lock again would give back what it has not got.
+        self._room_threads: list[threading.Lock] = []  # held until there is room
         self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._pid = os.getpid()  # last: other threads of a child look at it first
 
@@ -126,16 +127,27 @@ class MemoryBackend:
     def append(self, batch: Append) -> Appended:
         self._check_pid()
         deadline = self._monotonic() + self._settings.block_timeout_seconds
-        with self._lock:
-            while self._must_wait(batch):
-                remaining = deadline - self._monotonic()
-                if remaining <= 0:
-                    raise self._blocked(batch)
-                self._room.wait(remaining)
-            appended, upstreams = self._append(batch)
-        for upstream in upstreams:
-            upstream.hand_on()
-        return appended
+        while True:
+            with self._lock:
+                if self._must_wait(batch):
+                    remaining = deadline - self._monotonic()
+                    if remaining <= 0:
+                        raise self._blocked(batch)
+                    room = threading.Lock()
+                    room.acquire()
+                    self._room_threads.append(room)
+                    outcome = None
+                else:
+                    outcome = self._append(batch)
+            if outcome is not None:
+                for upstream in outcome[1]:
+                    upstream.hand_on()
+                return outcome[0]
+            try:
+                room.acquire(timeout=remaining)
+            finally:
+                with self._lock:
+                    self._room_threads = [waiter for waiter in self._room_threads if waiter is not room]
 
     def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
         outcomes: list[Appended | SSEBridgeError] = []
@@ -343,8 +355,10 @@ class MemoryBackend:
 
     def _room_made(self) -> None:
         with self._lock:
-            self._room.notify_all()
+            threads, self._room_threads = self._room_threads, []
             waiters, self._room_waiters = self._room_waiters, []
+        for thread in threads:
+            thread.release()
         for loop, room in waiters:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_release, room)

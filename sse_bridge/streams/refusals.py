@@ -37,7 +37,7 @@ def refusal(error: SSEBridgeError, *, debug: bool = False) -> Refusal:
     """
     status = error.http_status
     if status >= 500:
-        logger.error("a stream could not be served: %s: %s", type(error).__name__, error)
+        logger.error("a stream could not be served: %r", error)
     detail = str(error) if status < 500 or debug else "the server cannot serve this stream now"
     headers: list[tuple[str, str]] = []
     if isinstance(error, TooManyStreams):

@@ -149,7 +149,7 @@ class WebSocketSession:
                 try:
                     await self._guarded(self._on_cancel, command.message)
                 except (SSEBridgeError, OSError) as error:
-                    logger.warning("a WebSocket client's last cancel failed: %s", error)
+                    logger.warning("a WebSocket client's last cancel failed: %r", error)
 
     def _give_back(self) -> None:
         self._over = True
@@ -210,7 +210,7 @@ class WebSocketSession:
                 return command.close_code
         except SSEBridgeError as error:
             if error.http_status >= 500:
-                logger.warning("a WebSocket client's %s failed: %s", command, error)
+                logger.warning("a WebSocket client's %r failed: %r", command, error)
             await self._send(self._script.refused(error, command))
         return None
 

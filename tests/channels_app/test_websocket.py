@@ -184,6 +184,11 @@ async def test_a_connection_is_refused_in_the_handshake(bridge: Bridge, address:
         ("https://app.example.com.evil.org", None, False),
         ("null", None, False),
         ("http://[", None, False),
+        ("https://app.example.com:443.evil.org", None, False),  # no browser sends such a thing, and it is no origin
+        ("https://app.example.com:99999", None, False),
+        ("https://app.example.com:8443x", ["*"], False),
+        ("//app.example.com", None, False),
+        ("https://app.example.com:8443", None, True),
         ("https://one.org", ["https://one.org"], True),
         ("http://one.org", ["https://one.org"], False),
         ("https://one.org:8443", ["https://one.org"], False),

@@ -134,6 +134,33 @@ CASES: tuple[Callable[[bytes], None], ...] = (
 )  # fmt: skip
 
 
+_RECORD = b"1 1 0 Check123 1790000000000 uT order.paid\ndata"
+_GOOD: dict[str, tuple[bytes, ...]] = {
+    "encoder": (b"order.paid,abcdefgh-E-1-C|line\nline\r\nline", b"|", b"message,|\xe2\x80\xa8\xc2\x85\x0b\x1c"),
+    "comment": (b"keep-alive", b"\xc2\x85"),
+    "position": (b"abcdefgh-Epoch123-17-Check123", b"abcdefgh-E-1-C.bcdefghi-F-2-D-e"),
+    "record": (_RECORD, b"~ 1 0 Check123 1790000000000 lJ a\n{}", b"1 1 0 Check123 1790000000000 mB a\n\xff"),
+    "near_record": (b"order.paid\ndata", b"\n"),
+    "announcement": (
+        b"Epoch123 1 %d\n%b" % (len(_RECORD), _RECORD),
+        b"Epoch123 2 %d %d\n%b%b" % (len(_RECORD), len(_RECORD), _RECORD, _RECORD),
+        b"Epoch123 1\n",
+    ),
+    "command": (
+        b'{"type":"subscribe","channels":["a","b"],"after":"abcdefgh-E-1-C"}',
+        b'{"type":"subscribe","channels":["a"],"last":5}',
+        b'{"type":"unsubscribe","channels":["a"]}',
+        b'{"type":"cancel","run":1}',
+        b'{"type":"ping"}',
+    ),
+    "token": (b"eyJhbGciOiJIUzI1NiJ9.eyJjaCI6WyJhIl19.AAAA", b"eyJhbGciOiJub25lIn0.eyJjaCI6WyJhIl19."),
+}
+# one input per case and word, as `one_case` takes it
+SEEDS: tuple[bytes, ...] = tuple(
+    bytes([number]) + good for number, case in enumerate(CASES) for good in _GOOD[case.__name__]
+)
+
+
 def one_case(raw: bytes) -> None:
     if raw:
         CASES[raw[0] % len(CASES)](raw[1:])

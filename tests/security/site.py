@@ -6,6 +6,8 @@ brings a token; ``/<adapter>/source`` streams items of every visibility. Setting
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +44,9 @@ import sse_bridge_starlette  # noqa: E402
 bridge = Bridge(heartbeat_seconds=0.5, linger_seconds=0.2, drain_seconds=0)
 configure(bridge)
 redact_logs()
+if os.environ.get("SITE_LOGS"):  # everything that we say, and what others say from INFO on
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger("sse_bridge").setLevel(logging.DEBUG)
 
 PAGE = b"<!doctype html><meta charset=utf-8><title>ready</title>"
 

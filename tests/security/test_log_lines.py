@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -92,3 +94,66 @@ def test_no_pattern_is_subscribed_to_and_no_script_is_made_of_input() -> None:
         and any(word in ast.unparse(node) for word in ("redis.call", "KEYS[", "ARGV["))
     ]
     assert formatted == []
+
+
+# What a logger may write by %s, and why nobody else shapes it. The rest is a number, or %r.
+BY_STR = {
+    "error": "an error of ours or of redis-py, whose message is one printable line (see above)",
+    "why": "the same as text, or a word of ours",
+    "state": "a word of Celery's",
+    "policy": "Redis's own word for its maxmemory-policy",
+    "SETTING": "a constant",
+    "message.msg": "of Django's system checks: ours",
+    "message.id": "likewise",
+    "message.hint": "likewise",
+    "event.channel": "a name that keeps the rule",
+    "channel": "likewise",
+    "self.wish.channels": "a tuple of such names",
+    "self._script.wish.channels": "likewise",
+    "event.data['reason']": "of a gap: our own word",
+}
+# Here `error` may be one that an application's hook or task made, of what its users said.
+OF_OTHERS = ("websocket_session.py", "refusals.py", "follower.py")
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    for package in packages():
+        for path in python_files(package):
+            for node in ast.walk(tree(path)):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in ("debug", "info", "warning", "error", "exception", "critical", "log")
+                    and ast.unparse(node.func.value).rpartition(".")[2] in ("log", "logger", "logging")
+                ):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_no_logger_is_handed_a_text_that_others_shaped() -> None:
+    """Messages are constants, and their arguments are shown by repr unless it is known what they are."""
+    wrong = []
+    calls = list(log_calls())
+    assert len(calls) > 40, "loggers have other names now"
+    for place, call in calls:
+        message, *arguments = call.args
+        if not (isinstance(message, ast.Constant) and isinstance(message.value, str)):
+            wrong.append(f"{place}: the message is made of {ast.unparse(message)}")
+            continue
+        kinds = re.findall(r"%[-+ #0-9.]*([a-z])", message.value.replace("%%", ""))
+        if len(kinds) != len(arguments):
+            wrong.append(f"{place}: {len(kinds)} places for {len(arguments)} arguments")
+        for kind, argument in zip(kinds, arguments, strict=False):
+            name = ast.unparse(argument)
+            known = name in BY_STR and not (name == "error" and place.partition(":")[0].endswith(OF_OTHERS))
+            if kind == "s" and not known:
+                wrong.append(f"{place}: %s of {name}; use %r, or say in BY_STR why not")
+    assert wrong == []
+
+
+def test_an_error_of_an_applications_hook_is_logged_by_repr(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SSEBridgeError):
+        http_status = 503
+
+    with caplog.at_level(logging.DEBUG):
+        refusal(Broken(FORGED))
+    assert [record.getMessage().isprintable() for record in caplog.records] == [True]

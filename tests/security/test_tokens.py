@@ -259,6 +259,10 @@ def test_access_logs_are_redacted_in_the_shape_of_each_server(bridge: Bridge) ->
         assert token not in shown
         assert token.split(".")[1] not in shown
     assert logged("x", "a %s of %d", "csrf_token", 3) == "a csrf_token of 3"
+    connection = type("Connection", (), {"__repr__": lambda self: f"<Connection {path}>"})()
+    assert (
+        logged("x", "%s took %d s", connection, 3) == "<Connection /events/?channel=a&token=[redacted]&last=3> took 3 s"
+    )
     assert logged("x", "plain") == "plain"
     assert logged("x", "%s", "tokens of an answer: eyJust kidding") == "tokens of an answer: eyJust kidding"
 

@@ -236,6 +236,8 @@ class Client:
         """Closes the idle connections and waits until they are."""
         wires = [wire for idle in self._idle.values() for wire in idle]
         self._idle.clear()
+        for wire in wires:  # all of them before the first wait: nobody has them any more if this is cancelled
+            wire.writer.close()
         await asyncio.gather(*[wire.close() for wire in wires])
 
     def abandon(self) -> None:
