@@ -128,7 +128,6 @@ def jumping_publisher(scale: Scale) -> Tally:
     part="Clocks",
     promise="the event is there once",
     needs=("redis7", "faketime"),
-    soak=True,  # not for its length, which is nothing, but for libfaketime, which continuous integration has not
 )
 def jumping_redis(scale: Scale) -> Tally:
     tally = Tally()
