@@ -52,6 +52,7 @@ class Feed:
         stale: a head read is due.
         reading: a read is under way (of either kind); at most one at a time.
         ephemerals_dropped: ephemeral events that did not follow the head directly.
+        proven: a live message continued the head: nothing was lost before it. Whoever has looked sets it back.
         version: grows whenever a reader might see something new.
         losses: counts for the whole process; None: nobody asks.
     """
@@ -64,6 +65,7 @@ class Feed:
         self.stale = True
         self.reading = False
         self.ephemerals_dropped = 0
+        self.proven = False
         self.version = 0
         self._window_bytes = window_bytes
         self._aside: list[Announcement] = []
@@ -232,3 +234,5 @@ class Feed:
                 return
         if announcement.top > head.offset:
             self.stale = True
+        else:
+            self.proven = True

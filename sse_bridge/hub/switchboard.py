@@ -10,6 +10,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from ..config import Settings
@@ -68,6 +69,7 @@ class Switchboard:
         self._backoff = 0.0
         self._reads_from = 0.0
         self._check_queue: list[str] = []
+        self._busy: dict[str, None] = {}  # their live messages prove their positions; looked at every tick
         self._check_due = 0.0
         self._check_round_began = 0.0
 
@@ -230,19 +232,38 @@ class Switchboard:
             self._reads_wanted.add(feed.channel)
 
     def check_some(self, now: float) -> None:
-        """Makes some of the quiet channels prove their position: a bounded number per tick."""
+        """Makes some of the quiet channels prove their position: a bounded number per tick.
+
+        A live message proves that nothing is missing before it, so a busy channel is not read, which would hold its live
+        entries up; it is read one tick after it has fallen silent.
+        """
+        for channel in list(islice(self._busy, CHECKS_PER_TICK)):
+            del self._busy[channel]
+            self._check(channel)
         if not self._check_queue and now >= self._check_due:
             if self._check_round_began:
                 self.checked_seconds = max(self._settings.check_seconds, now - self._check_round_began)
             self._check_round_began = now
             self._check_due = now + self._settings.check_seconds
-            self._check_queue = [channel for channel in self._readers if self._to_check(self.feeds[channel])]
+            self._check_queue = [
+                channel
+                for channel in self._readers
+                if channel not in self._busy and self._to_check(self.feeds[channel])
+            ]
         for channel in self._check_queue[:CHECKS_PER_TICK]:
-            feed = self.feeds.get(channel)
-            if feed is not None and self._to_check(feed):
-                feed.check()
-                self._reads_wanted.add(channel)
+            self._check(channel)
         del self._check_queue[:CHECKS_PER_TICK]
+
+    def _check(self, channel: str) -> None:
+        feed = self.feeds.get(channel)
+        if feed is None or not self._to_check(feed):
+            return
+        if feed.proven and feed.live:
+            feed.proven = False
+            self._busy[channel] = None
+        else:
+            feed.check()
+            self._reads_wanted.add(channel)
 
     @staticmethod
     def _to_check(feed: Feed) -> bool:

@@ -114,6 +114,29 @@ def test_a_check_finds_what_was_lost_in_silence(board: Switchboard, broker: Brok
     assert len(board.reads(1010)) == 1
 
 
+def test_a_busy_channel_is_checked_when_it_falls_silent(board: Switchboard, broker: Broker) -> None:
+    """Reading it while live messages prove that nothing is missing would only hold them up."""
+    reader = CheckingReader(broker, board, ["a"])
+    confirm(board)
+    settle(broker, board, [reader])
+    log = broker.log("a")
+    for second in range(25):
+        announce(board, "a", log, [log.append()])
+        board.check_some(1000 + second)
+        assert board.reads(1000 + second) == []
+    log.append()  # announced to nobody, since the subscription has ended in silence
+    board.check_some(1025)
+    ((feed, request),) = board.reads(1025)
+    board.resolved(feed, log.read(request))
+    settle(broker, board, [reader])
+    assert len(reader.seen["a"]) == 26
+    reader.check_settled()
+    board.check_some(1026)
+    assert board.reads(1026) == [], "once is enough until the next round"
+    board.check_some(1036)
+    assert len(board.reads(1036)) == 1
+
+
 def test_a_check_reads_the_log_of_a_channel_whose_link_is_lost(board: Switchboard, broker: Broker) -> None:
     """An ACL may forbid the subscription and not the reading; and the list is the truth."""
     reader = CheckingReader(broker, board, ["a"])
