@@ -21,6 +21,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
+from threading import get_ident
 from types import MethodType
 from typing import Any, Final
 
@@ -188,8 +189,8 @@ class Where(Filter):
 
     Args:
         predicate: called with an `Event` that has no ``position`` and no ``id``. It runs between the log and the
-            reader, on the event loop or the reader's thread, more than once per entry: it must be fast, must not
-            wait, and should depend on the event alone. If it raises, see the module's docstring.
+            reader, on the event loop or a thread of the hub, more than once per entry: it must be fast, must neither
+            wait nor publish (it may run under a lock that publishing needs), and should depend on the event alone. If it raises, see the module's docstring.
 
     Raises:
         InvalidInput: not callable, or a coroutine function.
@@ -220,13 +221,14 @@ class Where(Filter):
                     answer.close()  # else Python warns that it was never awaited
                 raise TypeError(f"the predicate must return true or false, got the awaitable {answer!r:.120}")
             return bool(answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # it is logged, perhaps a little later
             if self._first(type(error)):
-                logger.exception(
-                    "the predicate %r raised on an event of channel %s, which is hidden; logged once per class of exception",
-                    self._predicate,
-                    channel,
-                )
+                report = (self._predicate, channel, error)
+                held = _held.get(get_ident())
+                if held is None:
+                    log_reports([report])
+                else:
+                    held.append(report)
             return None
 
     def _first(self, error: type[Exception]) -> bool:
@@ -374,3 +376,28 @@ def for_browsers(filter: Filter | None) -> Filter:
 
 def _is_pattern(value: object) -> bool:
     return isinstance(value, str) and _PATTERN.fullmatch(value) is not None
+
+
+Report = tuple[Any, str, Exception]
+
+_held: dict[int, list[Report]] = {}  # by thread
+
+
+def hold_reports() -> None:
+    """From now on this thread holds a lock: what predicates raise is kept, since a handler of logging may publish."""
+    _held[get_ident()] = []
+
+
+def take_reports() -> list[Report]:
+    """What was kept since; must follow `hold_reports`, and `log_reports` when the lock is released."""
+    return _held.pop(get_ident())
+
+
+def log_reports(reports: list[Report]) -> None:
+    for predicate, channel, error in reports:
+        logger.error(
+            "the predicate %r raised on an event of channel %s, which is hidden; logged once per class of exception",
+            predicate,
+            channel,
+            exc_info=error,
+        )

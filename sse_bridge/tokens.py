@@ -135,9 +135,13 @@ def _clean(value: Any) -> Any:
         return redact(value)
     if isinstance(value, (int, float, type(None))):
         return value
-    text = str(value)
-    cleaned = redact(text)
-    return value if cleaned == text else cleaned
+    try:
+        text, shown = str(value), repr(value)
+    except Exception:  # noqa: BLE001  # logging meets the same, and says so
+        return value
+    if redact(text) == text and redact(shown) == shown:
+        return value
+    return redact(text)
 
 
 def redact_logs(*loggers: str) -> None:

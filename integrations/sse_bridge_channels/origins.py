@@ -27,7 +27,8 @@ def check_allowed_origin(origin: str | None, allowed: Sequence[str] | None) -> N
     try:
         parts = urlparse(origin)
         _ = parts.port  # raises for what is none, at which the validators do not look: "https://ours:443.evil.org"
-        if (parts.scheme or not parts.netloc) and validator.valid_origin(parts):
+        plain = (parts.scheme or not parts.netloc) and not set("@\\") & set(parts.netloc)
+        if plain and validator.valid_origin(parts):
             return
     except ValueError:  # a bracket or a port that is none
         pass

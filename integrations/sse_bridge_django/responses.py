@@ -28,6 +28,7 @@ from sse_bridge.streams import (
     WRITE_KEY,
     Cors,
     Grant,
+    ServerWrite,
     StreamRequest,
     StreamResponse,
     call_sync,
@@ -144,8 +145,13 @@ def error_response(error: SSEBridgeError, request: HttpRequest, cors: Cors) -> H
 class SourceResponse(StreamingHttpResponse):
     """Django's streaming response around a source, made by `event_stream`."""
 
+    bare: tuple[Any, ServerWrite] | None = None  # the body, and who wants to know whether it is still the content
+
     def __iter__(self) -> Iterator[bytes]:
         ensure_drain_handler()
+        if self.bare is not None:  # middleware may have put something around it
+            body, server = self.bare
+            server.bare = getattr(self, "_iterator", None) is body
         return super().__iter__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -183,8 +189,12 @@ def _response(request: HttpRequest, stream: StreamResponse, kind: type[SourceRes
     # a response with a body of its own would get a length, an ETag, or a place in a cache from other middleware
     body: Iterable[bytes] | AsyncIterator[bytes]
     if not isinstance(getattr(request, "_request", request), ASGIRequest):
-        body = () if request.method == "HEAD" else stream.bodies.sync_body(request.META.get(WRITE_KEY))
-    elif request.method == "HEAD":
+        server = request.META.get(WRITE_KEY)
+        body = () if request.method == "HEAD" else stream.bodies.sync_body(server)
+        response = kind(body, headers=headers)
+        response.bare = None if server is None else (body, server)
+        return response
+    if request.method == "HEAD":
         body = _pieces()
     elif (handoff := current_handoff()) is not None and handoff.offer(stream):
         headers[HANDOFF_HEADER] = handoff.nonce

@@ -26,6 +26,7 @@ from sse_bridge.streams import (
     WRITE_KEY,
     Cors,
     Grant,
+    ServerWrite,
     StreamRequest,
     StreamResponse,
     SyncBody,
@@ -153,8 +154,9 @@ def stream_request(cors_origins: str | Iterable[str] | None = None) -> StreamReq
 class _ClosingBody:
     """WSGI's iterable. In passthrough mode the server closes it and not the response, so it closes both."""
 
-    def __init__(self, body: SyncBody) -> None:
+    def __init__(self, body: SyncBody, server: ServerWrite | None) -> None:
         self._body = body
+        self._server = server
         self._closed = False
         self.response: Response | None = None
 
@@ -162,6 +164,8 @@ class _ClosingBody:
         return self
 
     def __next__(self) -> bytes:
+        if self._server is not None:  # after_request hooks may have put something around it
+            self._server.bare = self.response is not None and self.response.response is self
         return next(self._body)
 
     def close(self) -> None:
@@ -217,7 +221,8 @@ def _hand_over(stream: StreamResponse) -> Response:
             "which puts SSEBridgeMiddleware around the app, or use a WSGI server (gunicorn with gthread or gevent workers)"
         )
     ensure_drain_handler()
-    body = _ClosingBody(stream.bodies.sync_body(request.environ.get(WRITE_KEY)))
+    server = request.environ.get(WRITE_KEY)
+    body = _ClosingBody(stream.bodies.sync_body(server), server)
     # passthrough keeps after_request hooks from collecting the stream: compressors, ETags
     body.response = current_app.response_class(body, status=stream.status, headers=headers, direct_passthrough=True)
     return body.response

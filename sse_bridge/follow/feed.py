@@ -221,7 +221,9 @@ class Feed:
                 if entry.offset == head.offset and entry.prev == head.check:
                     window.push(entry)
                     self.version += 1
+                    self.proven = True
                 else:
+                    self.stale = self.stale or entry.offset == head.offset  # of another history
                     self.ephemerals_dropped += 1
                     if self.losses is not None:
                         self.losses.ephemeral_dropped()
@@ -229,10 +231,9 @@ class Feed:
                 window.push(entry)
                 head = entry
                 self.version += 1
+                self.proven = True
             elif window.remembers(entry) is not True:  # a hole, or another history
                 self.stale = True
                 return
         if announcement.top > head.offset:
             self.stale = True
-        else:
-            self.proven = True

@@ -73,15 +73,9 @@ class Cohort:
     def wake(self) -> None:
         """Pushes everything that is there to every member."""
         follower, members = self.follower, self.members
-        while members and (data := self._pull()):
-            self.wrote_at = time.monotonic()
-            full = None
-            for reader, target in members.items():
-                if not target.push(data):
-                    full = [reader] if full is None else [*full, reader]
-            if full is not None:
-                for reader in full:
-                    self.drop(reader, goes_on=True)
+        while members and (data := self._pull()) is not None:
+            if data:
+                self._push(data)
             if follower.waits:
                 break
         if follower.finished:
@@ -105,19 +99,37 @@ class Cohort:
         if not self.members:
             self._cohorts.dissolve(self)
 
-    def _pull(self) -> bytes:
-        """What is there for all of them, rendered; empty if nothing is."""
+    def _push(self, data: bytes) -> None:
+        self.wrote_at = time.monotonic()
+        full = None
+        try:
+            for reader, target in self.members.items():
+                if not target.push(data):
+                    full = [reader] if full is None else [*full, reader]
+        except BaseException:
+            self._expel()  # nobody knows who has it
+            raise
+        if full is not None:
+            for reader in full:
+                self.drop(reader, goes_on=True)
+
+    def _pull(self) -> bytes | None:
+        """What is there for all of them, rendered, which may come to nothing; None if nothing is."""
         cohorts, rendering = self._cohorts, self._rendering
         try:
             frames = self.follower.flow(cohorts.max_write_bytes, rendering.entry)
             if frames:
                 return frames[0] if len(frames) == 1 else b"".join(frames)
             batch = cohorts.board.pull(self.follower, cohorts.max_write_bytes, shared=False)
-            return b"" if batch is None else rendering.batch(batch)
+            return None if batch is None else rendering.batch(batch)
         except BaseException:
-            for reader, _ in self._dissolve():
-                self._cohorts.expel(reader)  # its client comes back and resumes; going on would leave a hole
+            self._expel()
             raise
+
+    def _expel(self) -> None:
+        """Their clients come back and resume; going on would leave a hole."""
+        for reader, _ in self._dissolve():
+            self._cohorts.expel(reader)
 
     def _dissolve(self) -> list[tuple[Any, Target]]:
         left = list(self.members.items())

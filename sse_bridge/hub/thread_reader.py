@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..filters import Report, hold_reports, log_reports, take_reports
 from .switchboard import log_lag
 from .wakers import new_waker
 
@@ -43,9 +44,17 @@ class ThreadReader:
         """
         hub = self._hub
         hub.check_process()
-        with hub.lock:
-            batch = hub.board.pull(self.follower, max_bytes)
-            idle = hub.idle
+        reports: list[Report] = []
+        try:
+            with hub.lock:
+                hold_reports()
+                try:
+                    batch = hub.board.pull(self.follower, max_bytes)
+                    idle = hub.idle
+                finally:
+                    reports = take_reports()
+        finally:
+            log_reports(reports)
         if not idle:
             hub.work()
         log_lag(self.follower)
@@ -107,14 +116,21 @@ class ThreadReader:
         self.wake()
 
     def close(self) -> None:
-        """Gives everything back; idempotent, from any thread."""
-        if not self.closed:
+        """Gives everything back; idempotent, from any thread. Nothing is written to its client when it returns."""
+        if self.closed:
+            return
+        if self._hub.inherited:
             self.closed = True
-            if self._hub.inherited:
+            return
+        with self._hub.lock:  # a pass may be writing to it
+            if self.closed:
                 return
-            self.holds.release()
-            self._hub.leave(self)
-            self.wake()
+            self.closed = True
+            if self.cohort is not None:
+                self.cohort.drop(self)
+        self.holds.release()
+        self._hub.leave(self)
+        self.wake()
 
     def abandon(self) -> None:
         """For finalizers, which run anywhere, under the hub's own lock too: lets the keeper close it."""

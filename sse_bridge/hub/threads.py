@@ -24,6 +24,7 @@ from ..backends.admission import CONTROL
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
+from ..filters import Report, hold_reports, log_reports, take_reports
 from ..follow.feed import Feed
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
@@ -128,8 +129,18 @@ class ThreadHub:
     def gather(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool:
         """See `Cohorts.gather`."""
         self.check_process()
-        with self.lock:
-            return not reader.closed and self.cohorts.gather(reader, target, rendering)
+        reports: list[Report] = []
+        try:
+            with self.lock:
+                if reader.closed:
+                    return False
+                hold_reports()
+                try:
+                    return self.cohorts.gather(reader, target, rendering)
+                finally:
+                    reports = take_reports()
+        finally:
+            log_reports(reports)
 
     def register(self, reader: ThreadReader, user: str | None, stream: Stay) -> None:
         """This reader is a client's stream: it may be revoked, and be one of too many."""
@@ -145,8 +156,6 @@ class ThreadHub:
 
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:
-            if reader.cohort is not None:
-                reader.cohort.drop(reader)
             self.board.leave(reader, time.monotonic())
             self.alarms.disarm(reader)
             released = self.guard.ward.leave(reader)
@@ -225,23 +234,29 @@ class ThreadHub:
         if self.inherited:  # the sockets that would be written to are the parent's
             return
         alone: list[Reader] = []
-        failed: list[Exception] = []
+        failed: list[BaseException] = []
         with self.lock:  # while it is held no member can leave its cohort, and be written to by two
+            hold_reports()
             for reader in self.board.changed():
                 if not isinstance(reader, Cohort):
                     alone.append(reader)
                     continue
                 try:
                     reader.wake()
-                except Exception as error:  # noqa: BLE001  # it is logged, under no lock
+                except BaseException as error:  # noqa: BLE001  # it is logged or raised under no lock
                     failed.append(error)
             idle = self.idle
+            reports = take_reports()
         for reader in alone:
             reader.wake()
-        for failure in failed:
-            logger.error("pushing to readers failed; their clients come back", exc_info=failure)
         if not idle:
             self.work()
+        log_reports(reports)
+        for failure in failed:
+            logger.error("pushing to readers failed; their clients come back", exc_info=failure)
+        for failure in failed:
+            if not isinstance(failure, Exception):  # an interrupt, in the thread of whoever publishes
+                raise failure
 
     # inside
 

@@ -32,7 +32,7 @@ from .refusals import Refusal, method_not_allowed, refusal
 from .request import StreamRequest, lower_headers
 from .response import AsyncBody, Grant, StreamResponse, SyncBody, stream_channels
 from .signals import ensure_drain_handler
-from .sockets import WRITE_KEY, PushMiddleware
+from .sockets import WRITE_KEY, PushMiddleware, ServerWrite
 from .sources import stream_source
 from .websocket import SUBPROTOCOL, WebSocketScript
 from .websocket_asgi import refuse_websocket, serve_session
@@ -53,6 +53,7 @@ __all__ = [
     "PushMiddleware",
     "Refusal",
     "Rejected",
+    "ServerWrite",
     "StreamRequest",
     "StreamResponse",
     "Subscribe",

@@ -81,15 +81,17 @@ class ChannelScript:
         if due is not None and due != "heartbeat":
             return self._last(due, follower), True
         try:
-            batch = reader.pull(self._settings.max_write_bytes)
+            data = b""
+            while not data and (batch := reader.pull(self._settings.max_write_bytes)) is not None:
+                data = payload(self.wire, batch)  # nothing, where the format cannot say it
         except SlowReader as error:
             logger.warning("ending the stream of a slow reader of %s: %s", self.wish.channels, error)
             return self.wire.retry(retry_ms(self._settings), "slow"), True
-        if batch is None and due == "heartbeat":
-            batch = follower.tell_position()
-        if batch is not None:
+        if not data and due == "heartbeat" and (note := follower.tell_position()) is not None:
+            data = payload(self.wire, note)
+        if data:
             self._pacing.wrote(now)
-            return payload(self.wire, batch), False
+            return data, False
         if follower.finished:
             return b"", True
         if due == "heartbeat":
@@ -315,13 +317,17 @@ class SyncChannelBody:
         if self._server is not None and self._yielded:
             self._writer = SocketWriter.of(self._server, self._yielded, reader.wake)
             self._server = None
-        writer = self._writer
-        if writer is None or not reader.gather(writer, self._script.rendering):
+        writer, follower = self._writer, reader.follower
+        told = follower.id()
+        # who has not been told of what was hidden from it stays alone until it has: a cohort knows its own only
+        if writer is None or follower.hidden or not reader.gather(writer, self._script.rendering):
             reader.wait(self._script.next_due())
             return
-        while not reader.closed and not reader.alone(self._must_leave):
+        while not reader.alone(self._must_leave):  # not `closed`: the hub may be writing until it is in no cohort
             reader.wait(self._script.next_due())
         writer.complete()
+        if reader.follower.id() == told:
+            reader.follower.tell_position()  # the client has it
 
     def _must_leave(self, wrote_at: float) -> bool:
         return self._script.is_due(time.monotonic(), wrote_at)

@@ -4,20 +4,25 @@ A WSGI server asks a body for its next piece on a thread or greenlet of the clie
 two switches, the server's loop and its bookkeeping: 30 to 60 µs, where the write itself takes 10. What a server does with
 a piece is known (PEP 3333): it writes it, framed as a chunk (RFC 9112, section 7.1) where the client speaks HTTP/1.1.
 
-That is not believed but seen. `SocketWriter.of` looks at the object whose method the server's own `write` is (start_response
-returns it, and `PushMiddleware` keeps it): every byte that the body yielded must have been counted there, so nothing in
-between holds pieces back or changes their length, and its socket must be a plain one. Then `write` is rehearsed on a double
-that has a recording socket, and of everything else only what is plain data. It must write the piece once, as it is or as one
-chunk, and change nothing but its count of bytes. Whatever behaves in any other way is served by its `write` as ever.
+That is not believed but seen, once per stream. Nothing may stand between the body and the server, for an event would pass
+it by: the adapter says that the response still holds the bare body, and whoever asks for the next piece must be the server's
+own code, which has the response in hand. `SocketWriter.of` looks at the object whose method the server's `write` is
+(start_response returns it, and `PushMiddleware` keeps it): every byte that the body yielded must have been counted there, and
+its socket must be a plain one. Then `write` is rehearsed on a double that has a recording socket, and of everything else only
+what is plain data. It must write the piece once, as it is or as one chunk, and change nothing but its count of bytes. Whatever
+behaves in any other way is served by its `write` as ever.
 
 A socket that takes only a part ends the hub's writing to it: the client's own thread waits for the rest.
 """
 
 from __future__ import annotations
 
+import _socket
 import copy
 import socket
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any, Final
 
 from .direct import chunk
@@ -26,16 +31,22 @@ WRITE_KEY: Final = "sse_bridge.write"  # in the WSGI environ
 _PROBE: Final = b"data: rehearsal\n\n"
 _FAR: Final = 1 << 62  # bytes
 _PLAIN: Final = (bool, int, str, bytes, type(None))
-_NOW: Final = getattr(socket, "MSG_DONTWAIT", None)
+_NOW: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class ServerWrite:
-    """What the server's start_response returned; None before it was called."""
+    """What is known of the way from a body to its server.
 
-    __slots__ = ("write",)
+    Attributes:
+        write: what the server's start_response returned; None before it was called.
+        bare: the response still holds the body itself; the adapter looks when the server has it.
+    """
+
+    __slots__ = ("bare", "write")
 
     def __init__(self) -> None:
         self.write: Any = None
+        self.bare = False
 
 
 class PushMiddleware:
@@ -70,27 +81,34 @@ class SocketWriter:
 
     __slots__ = ("_frame", "_raw", "_response", "_rest", "_send", "on_full")
 
-    def __init__(self, response: Any, frame: Callable[[bytes], bytes], on_full: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        response: Any,
+        send: Callable[[bytes, int], int],
+        frame: Callable[[bytes], bytes],
+        on_full: Callable[[], None],
+    ) -> None:
         self._response = response
         self._frame = frame
-        # gevent's sockets keep the system's, which never waits; a plain one is told not to
-        self._raw: socket.socket = getattr(response.sock, "_sock", response.sock)
-        self._send = self._raw.send
+        self._send = send
         self._rest = b""
         self.on_full = on_full
 
     @classmethod
     def of(cls, server: ServerWrite, yielded: int, on_full: Callable[[], None]) -> SocketWriter | None:
         """The writer for a response of which `yielded` bytes were handed to the server; None if only `write` will do."""
-        if _NOW is None:
+        if not (_NOW and server.bare):
             return None
         write = server.write
         try:
             response = write.__self__
-            if response.sent != yielded or type(response.sock) is not socket.socket:  # as gevent has patched it
+            if response.sent != yielded or not _asks_itself(response):
                 return None
+            system = _system_socket(response.sock)
+            if type(response.sock) is not socket.socket or system.gettimeout():
+                return None  # of TLS, or one that Python itself waits for
             frame = _rehearsed(write.__func__, response)
-            return None if frame is None else cls(response, frame, on_full)
+            return None if frame is None else cls(response, system.send, frame, on_full)
         except Exception:  # noqa: BLE001  # not made as expected; what it raised, it raised in the rehearsal only
             return None
 
@@ -119,6 +137,22 @@ class SocketWriter:
         rest, self._rest = self._rest, b""
         if rest:
             self._response.sock.sendall(rest)
+
+
+def _system_socket(sock: Any) -> _socket.socket:
+    """gevent's sockets keep the system's, which never waits; a plain one is told not to."""
+    found = getattr(sock, "_sock", sock)
+    if not isinstance(found, _socket.socket):  # eventlet's waits whatever it is told
+        raise TypeError(f"expected a socket of the system, got {found!r:.100}")
+    return found
+
+
+def _asks_itself(response: Any) -> bool:
+    """Whether the code that asked for this piece, outside of this library, is the server's: it has the response."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("sse_bridge"):
+        frame = frame.f_back
+    return frame is not None and any([value is response for value in frame.f_locals.values()])
 
 
 class _Recorder:

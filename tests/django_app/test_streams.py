@@ -184,6 +184,19 @@ def test_a_grant_widens_what_is_seen(site: Site, channel: str) -> None:
 
 
 @without_broker
+def test_what_middleware_does_to_the_body_is_done_to_every_event(site: Site, channel: str) -> None:
+    if site.asgi:
+        return  # there it wraps an async iterator, and nothing is written past one
+    site.wait_until_released()
+    with SSEClient(f"{site.url}/redacted/{channel}/") as client:
+        client.take(1)
+        for number in range(3):
+            site.publish(channel, {"n": number})
+            assert data(client.take(1)) == [f'{{"*":{number}}}']
+        assert site.held()["pushed"] == 0
+
+
+@without_broker
 def test_no_database_connection_is_held_while_a_stream_is_open(site: Site, channel: str) -> None:
     wait_for(lambda: site.held()["opened"] == 0)
     with SSEClient(f"{site.url}/query/{channel}/") as client:

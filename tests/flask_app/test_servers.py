@@ -75,6 +75,16 @@ def test_a_stream_from_its_head_to_a_client_that_leaves(kind: str, where: str, r
 
 
 @pytest.mark.parametrize("kind", PRODUCTION)
+def test_what_an_after_request_hook_does_to_the_body_is_done_to_every_event(kind: str) -> None:
+    with serving(kind, "memory://") as server:
+        client = server.stream("/redacted/a")
+        for number in range(3):
+            server.post(f"/publish/a?first={number}")
+            assert data(client, 1) == [f'{{"*":{number}}}']
+        assert server.fetch("/state")["pushed"] == 0
+
+
+@pytest.mark.parametrize("kind", PRODUCTION)
 def test_publishing_makes_no_loop_and_no_thread(kind: str, url: str) -> None:
     with serving(kind, url) as server:
         client = server.stream("/events/a")

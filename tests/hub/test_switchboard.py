@@ -137,6 +137,25 @@ def test_a_busy_channel_is_checked_when_it_falls_silent(board: Switchboard, brok
     assert len(board.reads(1036)) == 1
 
 
+def test_live_messages_of_another_history_prove_nothing(board: Switchboard, broker: Broker) -> None:
+    """Ephemeral ones follow the head of a log that is not ours: nobody waits for a round of checks to learn of it."""
+    reader = CheckingReader(broker, board, ["a"])
+    confirm(board)
+    settle(broker, board, [reader])
+    log = broker.log("a")
+    announce(board, "a", log, [log.append(), log.append()])
+    settle(broker, board, [reader])
+    assert broker.fail_over("a", 1)
+    log.append()  # announced to nobody
+    announce(board, "a", log, [log.ephemeral()])
+    board.changed()
+    ((feed, request),) = board.reads(1000)
+    board.resolved(feed, log.read(request))
+    settle(broker, board, [reader])
+    reader.check_settled()
+    assert reader.gaps["a"] == 1
+
+
 def test_a_check_reads_the_log_of_a_channel_whose_link_is_lost(board: Switchboard, broker: Broker) -> None:
     """An ACL may forbid the subscription and not the reading; and the list is the truth."""
     reader = CheckingReader(broker, board, ["a"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import threading
@@ -15,7 +17,7 @@ from gunicorn.http.wsgi import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sse_bridge import Bridge
+from sse_bridge import Bridge, Event, Where
 from sse_bridge.hub import threads
 from sse_bridge.streams import WRITE_KEY, PushMiddleware, StreamRequest, stream_channels
 from sse_bridge.streams.direct import chunk
@@ -31,6 +33,14 @@ def response_on(
     sock: socket.socket, version: tuple[int, int] = (1, 1), method: str = "GET", kind: Any = Response
 ) -> Any:
     return kind(types.SimpleNamespace(version=version, method=method, should_close=lambda: True), sock, Config())
+
+
+def _bare(bodies: Any, environ: dict[str, Any]) -> Any:
+    """The body as an adapter hands it over, which says that nothing is around it."""
+    server = environ.get(WRITE_KEY)
+    if server is not None:
+        server.bare = True
+    return bodies.sync_body(server)
 
 
 class Request:
@@ -49,12 +59,13 @@ class Request:
         self.thread.start()
 
     def _run(self) -> None:
-        body = self._app({}, self.response.start_response)
+        response = self.response
+        body = self._app({}, response.start_response)
         try:
             for item in body:
                 self.asked += 1
-                self.response.write(item)
-            self.response.close()
+                response.write(item)
+            response.close()
         except OSError as error:
             self.error = error
         finally:
@@ -93,7 +104,7 @@ def ask(bridge: Bridge) -> Iterator[Callable[..., Request]]:
             stream = stream_channels(bridge, "news", StreamRequest(), format=None)
             assert stream.bodies is not None
             start_response("200 OK", HEADERS)
-            return stream.bodies.sync_body(environ.get(WRITE_KEY))
+            return _bare(stream.bodies, environ)
 
         requests.append(Request(wrap(app), **options))
         if not alone:
@@ -133,6 +144,7 @@ def test_it_writes_what_the_server_would_write(version: tuple[int, int]) -> None
     with client, sock:
         response = response_on(sock, version)
         server = ServerWrite()
+        server.bare = True
         server.write = response.start_response("200 OK", HEADERS)
         assert SocketWriter.of(server, 0, list) is None, "before the head is sent"
         server.write(b"first")
@@ -185,6 +197,7 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         ):
             response = response_on(**{"sock": sock, "kind": kind, **options})
             server = ServerWrite()
+            server.bare = True
             server.write = response.start_response("200 OK", HEADERS)
             server.write(b"first")
             if kind is not Elsewhere:
@@ -196,7 +209,8 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         for write in (None, print, [].append, response.write):
             server.write = write
             assert SocketWriter.of(server, 0, list) is None
-        server.write = response_on(sock).start_response("200 OK", [("Content-Length", "1000")])
+        response = response_on(sock)
+        server.write = response.start_response("200 OK", [("Content-Length", "1000")])
         server.write(b"first")
         client.recv(65536)
         assert SocketWriter.of(server, 5, list) is None, "the server counts down to its end"
@@ -224,7 +238,7 @@ def test_whatever_the_socket_takes_the_client_gets_all(data: list[bytes], takes:
 
     full: list[bool] = []
     response = types.SimpleNamespace(sock=Narrow(), sent=0)
-    writer = SocketWriter(response, chunk, lambda: full.append(True))
+    writer = SocketWriter(response, response.sock.send, chunk, lambda: full.append(True))
     for piece in data:
         if not writer.push(piece):
             assert full.pop(), "the client's thread must hear of it"
@@ -298,7 +312,7 @@ def test_heartbeats_count_from_what_the_hub_wrote() -> None:
             stream = stream_channels(bridge, "news", StreamRequest())
             assert stream.bodies is not None
             start_response("200 OK", HEADERS)
-            return stream.bodies.sync_body(environ.get(WRITE_KEY))
+            return _bare(stream.bodies, environ)
 
         request = Request(PushMiddleware(app))
         seen = request.read_until(b":\n")
@@ -311,7 +325,7 @@ def test_heartbeats_count_from_what_the_hub_wrote() -> None:
     assert not request.thread.is_alive()
 
 
-@pytest.mark.parametrize("way", ["marking", "one behind", "not kept"])
+@pytest.mark.parametrize("way", ["marking", "one behind", "of the same length", "not kept", "not bare"])
 def test_middleware_that_does_something_to_the_body_sees_all_of_it(
     way: str, bridge: Bridge, ask: Callable[..., Request]
 ) -> None:
@@ -327,19 +341,35 @@ def test_middleware_that_does_something_to_the_body_sees_all_of_it(
             yield b":"
             yield from self.body
 
+    class Redacting(Marking):
+        """Leaves the first frames as they are, so their number of bytes says nothing."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            return (piece.replace(b"data: 1", b"data: *") for piece in self.body)
+
     def wrap(app: Any) -> Any:
+        def touched(environ: dict[str, Any], start_response: Any) -> Any:
+            body = app(environ, start_response)
+            environ[WRITE_KEY].bare = False
+            return body
+
         if way == "not kept":
             return app
-        below, kind = PushMiddleware(app), Marking if way == "marking" else Behind
+        if way == "not bare":
+            return PushMiddleware(touched)
+        below = PushMiddleware(app)
+        kind = {"marking": Marking, "one behind": Behind, "of the same length": Redacting}[way]
         return lambda environ, start_response: kind(below(environ, start_response))
 
     client = ask(wrap, alone=True)
     seen = client.read_until(b"stream.open")
-    bridge.publish("news", 1)
-    seen = client.read_until(b"data: 1\n", seen)
-    assert bridge.thread_hub().cohorts.sizes() == []
+    shown = b"*" if way == "of the same length" else b"1"
+    for _ in range(2):
+        bridge.publish("news", 1)
+        seen = client.read_until(b"data: %b\n" % shown, client.read_until(b"id: ", seen[-1:]))
+        assert bridge.thread_hub().cohorts.sizes() == []
     bridge.close_channel("news")
-    assert numbers(seen + client.rest()) == ["1"]
+    assert b"data: 1\n" not in client.rest()
     assert client.asked > 2
 
 
@@ -358,6 +388,85 @@ def test_a_pass_that_fails_ends_its_readers_so_that_they_come_back(
         seen += client.rest()
     assert numbers(seen) == [], "the client resumes before it"
     assert seen.endswith(b"0\r\n\r\n")
+
+
+def test_no_byte_follows_the_end_of_a_response_that_another_thread_closes(
+    bridge: Bridge, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own thread must not end the response while a pass may still write to it."""
+    begun, go_on = threading.Event(), threading.Event()
+    client = ask()
+    seen = client.read_until(b"stream.open")
+    [reader] = bridge.thread_hub().cohorts.members()
+    push = SocketWriter.push
+
+    def slow(self: SocketWriter, data: bytes) -> bool:
+        begun.set()
+        assert go_on.wait(10)
+        return push(self, data)
+
+    monkeypatch.setattr(SocketWriter, "push", slow)
+    publisher = threading.Thread(target=bridge.publish, args=("news", 1), daemon=True)
+    publisher.start()
+    assert begun.wait(10)
+    closer = threading.Thread(target=reader.close, daemon=True)
+    closer.start()
+    with contextlib.suppress(AssertionError):  # as it should not be while the pass goes on
+        wait_for(lambda: reader.closed, 0.2)
+    reader.wake()  # its thread looks about, and would end the response now
+    with contextlib.suppress(AssertionError):
+        wait_for(lambda: not client.thread.is_alive(), 0.2)
+    go_on.set()
+    publisher.join(10)
+    closer.join(10)
+    seen += client.rest()
+    assert seen.endswith(b"0\r\n\r\n"), seen
+    assert numbers(seen) == ["1"]
+
+
+def test_a_push_that_fails_leaves_no_hole_for_the_others(
+    bridge: Bridge, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients = [ask() for _ in range(3)]
+    failing = iter([False, True])
+    push = SocketWriter.push
+
+    def fails(self: SocketWriter, data: bytes) -> bool:
+        if next(failing, False):
+            raise MemoryError
+        return push(self, data)
+
+    with caplog.at_level("CRITICAL", "sse_bridge.hub"):
+        monkeypatch.setattr(SocketWriter, "push", fails)
+        bridge.publish("news", 1)
+        bridge.publish("news", 2)
+        seen = [numbers(client.rest()) for client in clients]
+    assert sorted(seen) in ([[], [], ["1"]], [[], [], ["1", "2"]]), "who did not get the first got none, and comes back"
+
+
+def test_what_a_predicate_raises_is_logged_under_no_lock(bridge: Bridge) -> None:
+    """Logs may be streamed too, by a handler that publishes."""
+
+    class Publishing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            bridge.publish("log", record.getMessage())
+
+    def broken(event: Event) -> bool:
+        raise ZeroDivisionError
+
+    handler, logger = Publishing(), logging.getLogger("sse_bridge.filters")
+    logger.addHandler(handler)
+    try:
+        with bridge.subscribe("log") as log, bridge.subscribe("news", filter=Where(broken)) as news:
+            log.wait_ready(10)
+            news.wait_ready(10)
+            bridge.publish("news", 1)
+            assert news.next(0.1) is None
+            told = log.next(10)
+            assert told is not None
+            assert "the predicate" in told.data
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_forked_child_writes_to_no_socket_of_its_parent(

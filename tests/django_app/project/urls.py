@@ -15,6 +15,7 @@ urlpatterns = [
     path("commit/<channel>/", views.commit),
     path("broken/<channel>/", views.broken),
     path("wrapped/<channel>/", views.wrapped),
+    path("redacted/<channel>/", views.redacted),
     path("source/sync/<name>/", views.source),
     path("source/async/<name>/", views.async_source),
     path("debug/", views.debug),
