@@ -17,11 +17,9 @@ Control events (``stream.*``) are not put to filters; who calls `Filter.matches`
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from threading import get_ident
 from types import MethodType
 from typing import Any, Final
 
@@ -29,6 +27,7 @@ from typing_extensions import override
 
 from .errors import InvalidInput
 from .events import NAME_RULE, Entry, Event, Visibility
+from .reports import report
 
 __all__ = [
     "PUBLIC",
@@ -39,7 +38,6 @@ __all__ = [
     "for_browsers",
 ]
 
-logger = logging.getLogger("sse_bridge.filters")
 
 _PATTERN: Final = re.compile(rf"{NAME_RULE}\*?|\*")
 
@@ -223,22 +221,17 @@ class Where(Filter):
             return bool(answer)
         except Exception as error:  # noqa: BLE001  # it is logged, perhaps a little later
             if self._first(type(error)):
-                report = (self._predicate, channel, error)
-                held = _held.get(get_ident())
-                if held is None:
-                    log_reports([report])
-                else:
-                    held.append(report)
+                report(self._predicate, channel, error)
             return None
 
     def _first(self, error: type[Exception]) -> bool:
         """Whether this class of exception is new for this predicate; bounded, so an old one may be new again."""
-        report = (self, error)
-        if report in _reported:
+        case = (self, error)
+        if case in _reported:
             return False
         if len(_reported) >= 1024:
             _reported.clear()
-        _reported.add(report)
+        _reported.add(case)
         return True
 
     @override
@@ -376,28 +369,3 @@ def for_browsers(filter: Filter | None) -> Filter:
 
 def _is_pattern(value: object) -> bool:
     return isinstance(value, str) and _PATTERN.fullmatch(value) is not None
-
-
-Report = tuple[Any, str, Exception]
-
-_held: dict[int, list[Report]] = {}  # by thread
-
-
-def hold_reports() -> None:
-    """From now on this thread holds a lock: what predicates raise is kept, since a handler of logging may publish."""
-    _held[get_ident()] = []
-
-
-def take_reports() -> list[Report]:
-    """What was kept since; must follow `hold_reports`, and `log_reports` when the lock is released."""
-    return _held.pop(get_ident())
-
-
-def log_reports(reports: list[Report]) -> None:
-    for predicate, channel, error in reports:
-        logger.error(
-            "the predicate %r raised on an event of channel %s, which is hidden; logged once per class of exception",
-            predicate,
-            channel,
-            exc_info=error,
-        )

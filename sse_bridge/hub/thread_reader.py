@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..filters import Report, hold_reports, log_reports, take_reports
+from ..reports import Report, hold_reports, log_reports, take_reports
 from .switchboard import log_lag
 from .wakers import new_waker
 

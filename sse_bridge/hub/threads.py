@@ -24,11 +24,11 @@ from ..backends.admission import CONTROL
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
-from ..filters import Report, hold_reports, log_reports, take_reports
 from ..follow.feed import Feed
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
 from ..records import Announcement
+from ..reports import Report, hold_reports, log_reports, take_reports
 from .alarms import Alarms
 from .cohort import Cohort, Cohorts, Rendering, Target
 from .guards import ThreadGuard
