@@ -41,6 +41,7 @@ for (let n = 0; n < count; n++) {
   const stream = new EventStream(`${plain}&n=${n}`, {
     onEvent: (e) => e.type.startsWith("stream.") || seen.push(JSON.parse(e.data)),
     onState: (now) => { state = now; },
+    maxRetrySeconds: 8,  // 30 by default, at random: more than a test should wait
   });
   stream.onerror = (e) => statuses.push(e.status ?? null);
   fleet.push({ seen, open: () => state === "open", dead: () => state === "closed" });
@@ -122,7 +123,7 @@ def test_a_deploy_with_seconds_of_502_strands_nobody(
         assert all(502 in fleet.ask("statuses") for fleet in fleets)
         with site.serve(port):
             site.publish(3)
-            wait_for(lambda: all(fleet.saw(1, 2, 3) for fleet in fleets), 20)
+            wait_for(lambda: all(fleet.saw(1, 2, 3) for fleet in fleets), 40)
             for driver in (browser, firefox_browser):
                 driver.get("about:blank")
     assert " 502 " in (tmp_path / "access.log").read_text()
