@@ -70,7 +70,6 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         for kind, options in (
             (Counting, {}),
             (Elsewhere, {}),
-            (Response, {"method": "HEAD"}),
             (Response, {"sock": sealed}),
         ):
             response = response_on(**{"sock": sock, "kind": kind, **options})
@@ -95,6 +94,19 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)  # no rehearsal reached the client
+
+
+def test_of_a_head_request_it_writes_what_the_server_would() -> None:
+    """Nothing, but for an old gunicorn, which leaves that to the application."""
+    client, sock = socket.socketpair()
+    with client, sock:
+        response = response_on(sock, method="HEAD")
+        server = ServerWrite()
+        server.bare = True
+        server.write = response.start_response("200 OK", HEADERS)
+        server.write(b"first")
+        body = client.recv(65536).partition(b"\r\n\r\n")[2]
+        assert (SocketWriter.of(server, response.sent, list) is None) == (body == b"")
 
 
 @given(data=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=20), takes=st.data())
