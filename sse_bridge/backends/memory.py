@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
@@ -36,6 +36,8 @@ from .memory_upstream import MemoryUpstream
 LOOKS: Final = 64
 
 _IDEMPOTENCY_SECONDS: Final = 300.0
+
+Room = TypeVar("Room")  # what a publisher waits for, in its colour
 
 
 class _Log:
@@ -128,23 +130,12 @@ class MemoryBackend:
         self._check_pid()
         deadline = self._monotonic() + self._settings.block_timeout_seconds
         while True:
-            with self._lock:
-                if self._must_wait(batch):
-                    remaining = deadline - self._monotonic()
-                    if remaining <= 0:
-                        raise self._blocked(batch)
-                    room = threading.Lock()
-                    room.acquire()
-                    self._room_threads.append(room)
-                    outcome = None
-                else:
-                    outcome = self._append(batch)
-            if outcome is not None:
-                for upstream in outcome[1]:
-                    upstream.hand_on()
-                return outcome[0]
+            outcome = self._attempt(batch, deadline, self._queue_thread)
+            if isinstance(outcome, Appended):
+                return outcome
+            room, seconds = outcome
             try:
-                room.acquire(timeout=remaining)
+                room.acquire(timeout=seconds)
             finally:
                 with self._lock:
                     self._room_threads = [waiter for waiter in self._room_threads if waiter is not room]
@@ -161,24 +152,13 @@ class MemoryBackend:
     async def aappend(self, batch: Append) -> Appended:
         self._check_pid()
         deadline = self._monotonic() + self._settings.block_timeout_seconds
-        loop = asyncio.get_running_loop()
         while True:
-            with self._lock:
-                if self._must_wait(batch):
-                    remaining = deadline - self._monotonic()
-                    if remaining <= 0:
-                        raise self._blocked(batch)
-                    room: asyncio.Future[None] = loop.create_future()
-                    self._room_waiters.append((loop, room))
-                    outcome = None
-                else:
-                    outcome = self._append(batch)
-            if outcome is not None:
-                for upstream in outcome[1]:
-                    upstream.hand_on()
-                return outcome[0]
+            outcome = self._attempt(batch, deadline, self._queue_task)
+            if isinstance(outcome, Appended):
+                return outcome
+            room, seconds = outcome
             try:
-                await asyncio.wait([room], timeout=remaining)
+                await asyncio.wait([room], timeout=seconds)
             finally:
                 with self._lock:  # a reader that never comes on would gather all who gave up
                     self._room_waiters = [waiter for waiter in self._room_waiters if waiter[1] is not room]
@@ -352,6 +332,35 @@ class MemoryBackend:
             f"a reader of {batch.channel!r} with policy 'block' made no room within block_timeout_seconds="
             f"{self._settings.block_timeout_seconds}; nothing was published"
         )
+
+    def _attempt(self, batch: Append, deadline: float, queue: Callable[[], Room]) -> Appended | tuple[Room, float]:
+        """Appends and announces; where a reader has no room yet, what to wait for instead, and for how many seconds.
+
+        Raises:
+            PublishBlocked: the deadline has come.
+        """
+        with self._lock:
+            if self._must_wait(batch):
+                seconds = deadline - self._monotonic()
+                if seconds <= 0:
+                    raise self._blocked(batch)
+                return queue(), seconds
+            appended, upstreams = self._append(batch)
+        for upstream in upstreams:
+            upstream.hand_on()
+        return appended
+
+    def _queue_thread(self) -> threading.Lock:
+        room = threading.Lock()
+        room.acquire()
+        self._room_threads.append(room)
+        return room
+
+    def _queue_task(self) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        room: asyncio.Future[None] = loop.create_future()
+        self._room_waiters.append((loop, room))
+        return room
 
     def _room_made(self) -> None:
         with self._lock:

@@ -233,10 +233,6 @@ class Follower:
         return self._position_note() if self.hidden else None
 
     def _next(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
-        if cache is None and len(self.cursors) == 1 and self.cursors[0].flows:
-            return self._build_simply(
-                self.cursors[0], max_bytes, False
-            )  # a cohort on one channel: the path of a live event
         shared = True  # every cursor's state is its serial, so others may be in the same state
         idle = True
         for cursor in self.cursors:
@@ -282,7 +278,7 @@ class Follower:
     def _build(self, max_bytes: int) -> Batch:
         """Takes from every cursor, merges by time, filters, and makes the ids."""
         if len(self.cursors) == 1 and self.cursors[0].in_window and not self.cursors[0].at_end:
-            return self._build_simply(self.cursors[0], max_bytes, True)
+            return self._build_simply(self.cursors[0], max_bytes)
         before = [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         deliveries: list[Delivery] = []
         parts = [cursor.part() for cursor in self.cursors]
@@ -329,12 +325,8 @@ class Follower:
         moved = before != [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         return Batch(deliveries, steps, moved)
 
-    def _build_simply(self, cursor: Cursor, max_bytes: int, shared: bool) -> Batch:
-        """The same for the common case: one channel, in its window, so an id is the entry's own position.
-
-        Args:
-            shared: others may get it from the cache, and need to know how it moves them.
-        """
+    def _build_simply(self, cursor: Cursor, max_bytes: int) -> Batch:
+        """The same for the common case: one channel, in its window, so an id is the entry's own position."""
         deliveries: list[Delivery] = []
         channel, key, filter = cursor.channel, cursor.key, self.filter
         before = cursor.serial
@@ -354,7 +346,7 @@ class Follower:
                 deliveries.append(Delivery(ENTRY, channel, entry, None, None))
         cursor.point, cursor.ended = point, ended
         cursor.hidden = hidden if told else cursor.hidden + hidden
-        steps = [Step(cursor.serial, point, ended, hidden, told)] if shared else []
+        steps = [Step(cursor.serial, point, ended, hidden, told)]
         return Batch(deliveries, steps, cursor.serial != before)
 
 

@@ -79,7 +79,7 @@ class SocketWriter:
         on_full: called when the socket took less than all.
     """
 
-    __slots__ = ("_frame", "_raw", "_response", "_rest", "_send", "on_full")
+    __slots__ = ("_frame", "_response", "_rest", "_send", "on_full")
 
     def __init__(
         self,
@@ -113,9 +113,7 @@ class SocketWriter:
             return None
 
     def push(self, data: bytes) -> bool:
-        """Writes; False: the client's thread must `complete` it."""
-        if not data:  # of text, as a heartbeat: a chunk of no bytes would be the last one
-            return True
+        """Writes `data`, which is not empty; False: the client's thread must `complete` it."""
         framed = self._frame(data)
         self._response.sent += len(data)
         try:
