@@ -43,7 +43,7 @@ def test_locate_passes_ephemerals_that_came_before() -> None:
 
 def test_eviction_keeps_serials_and_a_trail() -> None:
     window = filled(100, max_bytes=10 * 402)
-    assert 10 <= len(window.items) <= 13
+    assert 10 <= len(window.items) <= 16  # tuples take less than objects
     assert window.end_serial == 100
     assert window.base.offset == 100 - len(window.items)
     assert window.locate(Point(EPOCH, 50, b"x50")) is None
