@@ -19,7 +19,7 @@ from random import Random
 from typing import Protocol
 from urllib.parse import urlsplit
 
-MOST_AT_ONCE = 256
+MOST_AT_ONCE = 32
 HIDDEN_EVERY = 5  # with `hidden`: after so many visible events one that no reader may see
 
 

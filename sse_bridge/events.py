@@ -77,14 +77,14 @@ def new_tokens(count: int) -> list[bytes]:
 
 def check_channel(name: str) -> str:
     """Returns `name`; raises `InvalidChannel` if it breaks the rule."""
-    if not _follows_rule(name):
+    if not (isinstance(name, str) and _known_good(name)):
         raise InvalidChannel(f"a channel name must match {NAME_RULE}, got {name!r:.300}")
     return name
 
 
 def check_type(name: str) -> str:
     """Returns `name`; raises `InvalidEventType` if it breaks the rule of channel names or is reserved."""
-    if not _follows_rule(name):
+    if not (isinstance(name, str) and _known_good(name)):
         raise InvalidEventType(f"an event type must match {NAME_RULE}, got {name!r:.300}")
     if name in ("open", "error") or name.startswith("stream."):
         raise InvalidEventType(
@@ -92,10 +92,6 @@ def check_type(name: str) -> str:
             "'stream.*' are this library's control events; choose another name"
         )
     return name
-
-
-def _follows_rule(name: object) -> bool:
-    return isinstance(name, str) and _known_good(name)
 
 
 @lru_cache(maxsize=65536)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic_core
 
@@ -73,15 +72,14 @@ def position_of(batch: Append, appended: Appended) -> Position | None:
     return Position(key, appended.epoch.decode(), appended.last, appended.check.decode(), batch.close)
 
 
-@dataclass
-class Bundle:
+class Bundle(NamedTuple):
     """The items of one channel in a `publish_many`: all of them are appended, or none.
 
     Attributes:
         indexes: where its items stand in the caller's list.
     """
 
-    indexes: list[int]
+    indexes: Sequence[int]
     batch: Append
 
 
@@ -95,9 +93,11 @@ class Many:
         listed = list(items)
         self.results: list[Result] = [None] * len(listed)
         self.bundles: list[Bundle] = []
+        if not listed:
+            return
         groups: dict[str, list[tuple[int, NewEntry, bool]]] = {}
         failed: dict[str, tuple[int, InvalidInput]] = {}
-        for index, (item, token) in enumerate(zip(listed, new_tokens(len(listed)) if listed else [], strict=True)):
+        for index, (item, token) in enumerate(zip(listed, new_tokens(len(listed)), strict=True)):
             channel = ""
             try:
                 channel, data, type, visibility = _fields(item)
@@ -109,6 +109,7 @@ class Many:
                 if isinstance(channel, str):  # else no other item can be of its channel
                     groups.setdefault(channel, [])
                     failed.setdefault(channel, (index, error))
+        self._epochs = new_tokens(len(groups))
         for channel, members in groups.items():
             if channel in failed:
                 culprit, cause = failed[channel]
@@ -145,16 +146,19 @@ class Many:
             self.results[index] = Position(key, epoch, first + place, entry.check.decode())
 
     def _bundle(self, channel: str, members: list[tuple[int, NewEntry, bool]]) -> None:
-        stored = [(index, entry) for index, entry, ephemeral in members if not ephemeral]
-        if stored:
-            self._add(channel, stored, ephemeral=False)
-        ephemeral = [(index, entry) for index, entry, is_ephemeral in members if is_ephemeral]
-        if ephemeral:
-            self._add(channel, ephemeral, ephemeral=True)
+        if len(members) == 1:
+            index, entry, is_ephemeral = members[0]
+            self._add(channel, [index], (entry,), is_ephemeral)
+            return
+        for ephemeral in (False, True):
+            chosen = [(index, entry) for index, entry, is_ephemeral in members if is_ephemeral is ephemeral]
+            if chosen:
+                indexes, entries = zip(*chosen, strict=True)
+                self._add(channel, indexes, entries, ephemeral)
 
-    def _add(self, channel: str, members: list[tuple[int, NewEntry]], ephemeral: bool) -> None:
-        batch = Append(channel, tuple(entry for _, entry in members), new_token(), ephemeral)
-        self.bundles.append(Bundle([index for index, _ in members], batch))
+    def _add(self, channel: str, indexes: Sequence[int], entries: tuple[NewEntry, ...], ephemeral: bool) -> None:
+        epoch = self._epochs.pop() if self._epochs else new_token()  # a channel may have two bundles
+        self.bundles.append(Bundle(indexes, Append(channel, entries, epoch, ephemeral)))
 
 
 def _fields(item: Item) -> tuple[str, Any, str | None, Visibility]:

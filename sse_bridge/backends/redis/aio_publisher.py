@@ -36,16 +36,26 @@ TRIPS: Final = 2  # at once to one server: one that Redis works on, and one that
 
 
 class _Waiting:
+    """An append, and who waits for it.
+
+    Attributes:
+        size: of what it makes Redis announce, roughly.
+    """
+
     __slots__ = ("batch", "future", "since", "size")
 
     def __init__(self, batch: Append, future: asyncio.Future[Appended], since: float) -> None:
         self.batch = batch
         self.future = future
         self.since = since
-        self.size = sum([len(entry.data) + len(entry.head) + 70 for entry in batch.entries])
+        size = 0
+        for _, head, data in batch.entries:
+            size += len(data) + len(head) + 70
+        self.size = size
 
     @property
     def plain(self) -> bool:
+        """It may travel together with its neighbours."""
         batch = self.batch
         special = batch.ephemeral or batch.close or batch.idempotency_key is not None
         return not special and batch.unknown_since is None
@@ -74,12 +84,11 @@ class _Flight(AppendCall):
     def __init__(self, codec: Codec, together: list[_Waiting], landed: Callable[[_Flight], None]) -> None:
         super().__init__(codec, _merged(together))
         self.together = together
-        self.size = sum([waiting.size for waiting in together])
         self._landed: Callable[[_Flight], None] | None = landed
 
     @override
     def replied(self, reply: Any, asked: Address) -> bool:
-        wrong_routes = super().replied(reply, asked)
+        wrong_routes = AppendCall.replied(self, reply, asked)
         if self.done:
             self.land()
         return wrong_routes
@@ -155,7 +164,8 @@ class Publisher:
                 del self._queues[channel]
                 continue
             flights.append(_Flight(self._codec, together, self._landed))
-            size += flights[-1].size
+            for waiting in together:
+                size += waiting.size
         return flights
 
     async def _fly(self, flights: Sequence[_Flight]) -> None:
@@ -204,7 +214,7 @@ class Publisher:
             if together and not (waiting.plain and size <= ANNOUNCED_WHOLE and entries <= MERGED_ENTRIES):
                 break
             together.append(queue.popleft())
-            if not waiting.plain:
+            if not (queue and waiting.plain):
                 break
         return together
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 import time
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +74,7 @@ class RedisBackend:
         self._check_lock = threading.Lock()
         self._sides_lock = threading.Lock()
         # a parent's loops do not run in its child, and their connections are the parent's
-        self._sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSide] = weakref.WeakKeyDictionary()
+        self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}  # those of closed loops go when another one comes
         self._pid = os.getpid()  # last: other threads of a child look at it first
 
     def _new_link(self, sink: Sink) -> Link:
