@@ -81,6 +81,16 @@ class Wire:
         finally:
             handle.cancel()
 
+    def hand_over(self, protocol: asyncio.Protocol) -> None:
+        """From now on `protocol` gets what arrives; nothing can be asked on this connection any more.
+
+        Raises:
+            EOFError: the end has come already, and nobody would tell it.
+        """
+        self.writer.transport.set_protocol(protocol)
+        if self._ended:
+            raise self._end()
+
     def _expire(self) -> None:
         self._late = True
         self.abort()
@@ -94,9 +104,11 @@ class Wire:
     @property
     def alive(self) -> bool:
         """False when the other side closed it, or sent what nobody asked for; the loop may not have noticed yet."""
-        if self.reader.at_eof() or self.reader.exception() is not None or self.writer.transport.is_closing():
-            return False
-        return not self._poll.poll(0)
+        return not self._ended and not self._poll.poll(0)
+
+    @property
+    def _ended(self) -> bool:
+        return self.reader.at_eof() or self.reader.exception() is not None or self.writer.transport.is_closing()
 
     def abort(self) -> None:
         sock = self.writer.get_extra_info("socket")

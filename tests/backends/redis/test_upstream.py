@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from typing_extensions import override
 
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.config import Settings
+from sse_bridge.records import Announcement
 from tests.backends.sides import Recorder, Side
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -206,3 +208,28 @@ def test_threads_end_with_the_upstream(redis_url: str, prefix: str) -> None:
     assert set(threading.enumerate()) == before
     upstream.close()
     backend.close()
+
+
+class Failing(Recorder):
+    """Fails at the first message, as a bug of ours would."""
+
+    failed = False
+
+    @override
+    def announced(self, channel: str, announcement: Announcement | None) -> None:
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError("a bug")
+        super().announced(channel, announcement)
+
+
+async def test_a_bug_does_not_end_the_link(side: Side, caplog: pytest.LogCaptureFixture) -> None:
+    sink = Failing()
+    side.upstream(sink).subscribe(["a"])
+    await await_for(lambda: sink.confirmations("a") == 1)
+    await side.publish("a", b"1")
+    await await_for(lambda: sink.confirmations("a") == 2)
+    assert sink.losses("a") == 1
+    await side.publish("a", b"2")
+    await await_for(lambda: sink.data("a") == [b"2"])
+    assert [record for record in caplog.records if record.exc_info and "a bug" in str(record.exc_info[1])]
