@@ -23,9 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from ..events import ENTRY_BYTES, Entry
 
-KEPT: Final = (
-    2  # entries that stay objects: the more, the more of them live until a collection, in all windows together
-)
+KEPT: Final = 2  # entries that stay objects: with more, more of all windows' live until a collection
 CHUNK: Final = 32  # the more, the less the 500 bytes of a chunk itself weigh, and the more entries wait as tuples
 ROW_BYTES: Final = 250  # that an entry holds besides its data as a tuple
 PACKED_BYTES: Final = 90  # that a packed entry holds besides its data, its share of the chunk included

@@ -88,7 +88,7 @@ class _Flight(AppendCall):
 
     @override
     def replied(self, reply: Any, asked: Address) -> bool:
-        wrong_routes = AppendCall.replied(self, reply, asked)
+        wrong_routes = super().replied(reply, asked)
         if self.done:
             self.land()
         return wrong_routes

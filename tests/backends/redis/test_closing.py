@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+import redis
+
 from sse_bridge import Bridge
+from tests.support.wait import await_for
 
 
 async def test_a_close_that_is_cancelled_leaves_no_connection_open(redis_url: str) -> None:
@@ -21,4 +25,18 @@ async def test_a_close_that_is_cancelled_leaves_no_connection_open(redis_url: st
     closing.cancel()
     await asyncio.wait([closing])
     assert all(wire.writer.transport.is_closing() for wire in wires)
+    await bridge.aclose()
+
+
+async def test_a_connection_that_has_ended_is_not_waited_for(redis_url: str, admin: redis.Redis) -> None:
+    """Its end was told to whoever had it before; the next one would hear nothing for ever."""
+    bridge = Bridge(redis_url, prefix="closing")
+    await bridge.apublish("a", 1)
+    client = next(iter(bridge.backend._sides.values())).client  # type: ignore[attr-defined]
+    wire = await client.connect_primary()
+    admin.client_kill_filter(_id=await wire.ask(("CLIENT", "ID"), 5))
+    await await_for(wire.reader.at_eof)
+    with pytest.raises(EOFError):
+        wire.hand_over(asyncio.Protocol())
+    wire.abort()
     await bridge.aclose()
