@@ -16,7 +16,7 @@ SETTINGS = {
     "heartbeat_seconds": 1,
     "linger_seconds": 0,
     "drain_seconds": 0,
-    "window_bytes": 16_384,
+    "window_bytes": 8_192,
 }
 
 

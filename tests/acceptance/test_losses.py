@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [needs_chromium, needs_node, needs_redis7]
 
-ROUND = 12  # events of each publisher: more than the windows of the processes hold
+ROUND = 12  # events of each of eight publishers: more than the 80 that the windows of the processes hold at most
 
 
 class Losing:
