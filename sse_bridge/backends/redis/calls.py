@@ -149,11 +149,9 @@ class AppendCall(Call[Appended]):
     def __init__(self, codec: Codec, batch: Append) -> None:
         super().__init__(codec, batch.channel)
         self.batch = batch
-        if batch.unknown_since is not None:
-            self._unknown_since = batch.unknown_since
-        if batch.ephemeral:
-            # There is no log in which a retry could find it: sent again it might be seen twice.
-            self.repeatable = False
+        self._unknown_since = batch.unknown_since
+        # There is no log in which a retry could find an ephemeral event: sent again it might be seen twice.
+        self.repeatable = not batch.ephemeral
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
