@@ -171,6 +171,7 @@ class Entry:
     """One record in memory, stored or ephemeral; shared by all readers of a process and never changed.
 
     ``bodies`` holds the rendered bytes by wire format, made by the first reader that needs them; None until then.
+    ``record`` holds the bytes that it came as (records.py); None if it was not made from such.
     """
 
     __slots__ = (
@@ -181,6 +182,7 @@ class Entry:
         "kind",
         "offset",
         "prev",
+        "record",
         "stored",
         "time_ms",
         "type",
@@ -199,6 +201,7 @@ class Entry:
         type: str,
         data: bytes,
         stored: bool = True,
+        record: bytes | None = None,
     ) -> None:
         self.epoch = epoch
         self.offset = offset
@@ -210,6 +213,7 @@ class Entry:
         self.type = type
         self.data = data
         self.stored = stored
+        self.record = record
         self.bodies: dict[str, bytes] | None = None
 
     @property

@@ -35,6 +35,14 @@ def encode_record(
     return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
 
 
+def record_of(entry: Entry) -> bytes:
+    """The record of an entry: the one that it came as, or one made from its fields."""
+    if entry.record is not None:
+        return entry.record
+    head = f"{entry.visibility}{entry.kind} {entry.type}".encode("ascii")
+    return encode_record(entry.offset, entry.prev, entry.check, entry.time_ms, head, entry.data, entry.stored)
+
+
 # One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
 # digits no datetime can be made.
 _HEAD: Final = (
@@ -71,10 +79,28 @@ def decode_record(epoch: bytes, record: bytes) -> Entry:
         visibility, kind, type_ = _known_head(known)
         return Entry(
             _known_epoch(epoch), int(offset), prev, check, int(time_ms), visibility, kind, type_, record[head.end() :],
-            version == b"1",
+            version == b"1", record,
         )  # fmt: skip
     except ValueError as error:
         raise ForeignRecord(f"expected a record of version 1, got {record[:80]!r}: {error}") from None
+
+
+def restore(epoch: bytes, record: bytes) -> Entry:
+    """The entry of a record that was one before: nothing is checked again."""
+    head, _, data = record.partition(b"\n")
+    version, offset, prev, check, time_ms, known = head.split(b" ", 5)
+    visibility, kind, type_ = _known_head(known)
+    return Entry(
+        epoch, int(offset), prev, check, int(time_ms), visibility, kind, type_, data, version == b"1", record
+    )  # fmt: skip
+
+
+def head_fields(record: bytes) -> list[bytes]:
+    """Version, offset, prev, check, time, and what begins with the visibility; of a record that was checked before.
+
+    Copies no data, which may be long: up to there a head has 69 bytes at most.
+    """
+    return record[:69].split(b" ", 5)
 
 
 class Announcement:
@@ -103,7 +129,7 @@ def decode_announcement(payload: bytes) -> Announcement:
             visibility, kind, type_ = _known_head(known)
             entry = Entry(
                 epoch, int(offset), prev, check, int(time_ms), visibility, kind, type_, payload[alone.end() :],
-                version == b"1",
+                version == b"1", payload[alone.start(3) :],
             )  # fmt: skip
             return Announcement(epoch, int(top), [entry])
         head, newline, rest = payload.partition(b"\n")

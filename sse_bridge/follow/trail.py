@@ -1,6 +1,6 @@
 """Checks and visibilities of the entries that a window has evicted, by offset: what is left to prove and count a gap.
 
-They stay as the shelf packed them, so a chunk of stored entries is evicted at once, and costs the garbage collector nothing.
+They stay joined as the shelf hands them over, a chunk at a time, and cost the garbage collector next to nothing.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ wider than a window can grow downwards, or a reader that slept through the resta
 were put in front since. For the same reason a window grows downwards only until it evicts: among what it forgot may be
 ephemeral entries, which had serials too and do not come back.
 
-Ephemeral entries stand in between, behind the entry that was the head when they arrived. All but the newest items are
-kept packed (`shelf`). Evicted entries leave their check and visibility in the *trail*, with which a later gap can prove
+Ephemeral entries stand in between, behind the entry that was the head when they arrived. All but the newest item are
+kept as records (`shelf`). Evicted entries leave their check and visibility in the *trail*, with which a later gap can prove
 and count what was missed.
 """
 
@@ -18,7 +18,7 @@ from typing import Final
 
 from ..events import END_TYPE, Entry
 from .page import Point
-from .shelf import Shelf, packed_size
+from .shelf import Shelf, record_size
 from .trail import Trail
 
 LEAP: Final = 2**40  # serials that a restart leaves out: more entries than any process holds or evicts
@@ -81,7 +81,7 @@ class Window:
         room = self._max_bytes - self.items.size
         kept: list[Entry] = []
         for entry in reversed(entries):
-            room -= packed_size(entry)
+            room -= record_size(entry)
             if room < 0 or (kept and (entry.offset, entry.check) != (kept[-1].offset - 1, kept[-1].prev)):
                 break
             kept.append(entry)
@@ -111,8 +111,8 @@ class Window:
             return None
         if point.offset == self.head.offset:
             return self.end_serial if point.check == self.head.check else None
-        serial, prev = self.items.continues(point.offset)
-        return serial if prev == point.check else None
+        serial, entry = self.items.behind(point.offset)
+        return serial if entry.prev == point.check else None
 
     def point_at(self, offset: int) -> Point | Entry:
         """The point at `offset`, which lies between the base and the head."""
