@@ -7,6 +7,11 @@ A record keeps its header apart from its data, so that nobody parses data to rou
 ``1`` is the version of a stored entry; ``~`` marks an ephemeral one, whose offset and prev are those of the head it
 follows. ``prev`` is the check of the entry before it (``0`` for the first of an epoch), ``ms`` the broker's clock in
 milliseconds, ``visibility`` one letter (u, m, l, i), ``kind`` J for JSON or T for raw text. Data is the rest.
+
+An announcement of one entry is its record, for `prev` says which history it continues: no check is drawn twice. The first
+entry of an epoch (`prev` is ``0`` in all of them), several at once, and what is too large to travel are announced as::
+
+    <epoch> <top> <length> <length> …\\n<record><record>…
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from functools import lru_cache
 from typing import Final
 
 from .errors import ForeignRecord
-from .events import NAME_RULE, Entry, Visibility
+from .events import GENESIS, NAME_RULE, Entry, Visibility
 
 _NAME: Final = re.compile(NAME_RULE)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9]{1,16}")
@@ -45,11 +50,9 @@ def record_of(entry: Entry) -> bytes:
 
 # One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
 # digits no datetime can be made.
-_HEAD: Final = (
+_RECORD: Final = re.compile(
     rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli][JT] [!-~]{1,200})\n"
 )
-_RECORD: Final = re.compile(_HEAD)
-_ANNOUNCED_ALONE: Final = re.compile(rb"([A-Za-z0-9]{1,16}) ([0-9]{1,16}) [0-9]{1,16}\n" + _HEAD)
 
 
 @lru_cache(maxsize=4096)
@@ -104,34 +107,36 @@ def head_fields(record: bytes) -> list[bytes]:
 
 
 class Announcement:
-    """What a live message says of a channel: the epoch and the entries, or only how far the log has come.
+    """What a live message says of a channel: the new entries, or only how far the log has come.
 
     Attributes:
-        epoch: the epoch of the log after the append.
+        epoch: the epoch of the log after the append; None: that of the entry before, and the entries' own is empty yet.
         top: the highest offset after the append.
         entries: the new entries in order; empty when they were too large to travel (read the log then).
     """
 
     __slots__ = ("entries", "epoch", "top")
 
-    def __init__(self, epoch: bytes, top: int, entries: list[Entry]) -> None:
+    def __init__(self, epoch: bytes | None, top: int, entries: list[Entry]) -> None:
         self.epoch = epoch
         self.top = top
         self.entries = entries
 
 
 def decode_announcement(payload: bytes) -> Announcement:
-    """Reads ``<epoch> <top> <length> <length> …\\n<record><record>…``; raises `ForeignRecord`."""
+    """Reads an announcement; raises `ForeignRecord`."""
     try:
-        alone = _ANNOUNCED_ALONE.match(payload)
-        if alone is not None:  # the common case, one event
-            epoch, top, version, offset, prev, check, time_ms, known = alone.groups()
+        record = _RECORD.match(payload)
+        if record is not None:  # the common case, one event
+            version, offset, prev, check, time_ms, known = record.groups()
+            if prev == GENESIS:
+                raise ValueError("the first entry of an epoch does not say of which")
             visibility, kind, type_ = _known_head(known)
             entry = Entry(
-                epoch, int(offset), prev, check, int(time_ms), visibility, kind, type_, payload[alone.end() :],
-                version == b"1", payload[alone.start(3) :],
+                b"", int(offset), prev, check, int(time_ms), visibility, kind, type_, payload[record.end() :],
+                version == b"1", payload,
             )  # fmt: skip
-            return Announcement(epoch, int(top), [entry])
+            return Announcement(None, entry.offset, [entry])
         head, newline, rest = payload.partition(b"\n")
         epoch, top, *lengths = head.split(b" ")
         if not (newline and top.isdigit() and len(top) <= 16):

@@ -211,12 +211,14 @@ class Feed:
             window.restart(page.head, page.closed)
 
     def _apply(self, announcement: Announcement) -> None:
-        window = self.window
-        if window is None or announcement.epoch != window.head.epoch:
+        window, epoch = self.window, announcement.epoch
+        if window is None or (epoch is not None and epoch != window.head.epoch):
             self.stale = True
             return
         head = window.head
         for entry in announcement.entries:
+            if epoch is None:
+                entry.epoch = head.epoch  # if it continues the head, which is asked here
             if not entry.stored:
                 if entry.offset == head.offset and entry.prev == head.check:
                     window.push(entry)

@@ -12,7 +12,7 @@ from sse_bridge.follow.follower import END, ENTRY, GAP, Delivery
 from sse_bridge.follow.page import Page, Point, ReadRequest
 from sse_bridge.follow.wish import make_wish
 from sse_bridge.hub.switchboard import Switchboard
-from sse_bridge.records import Announcement
+from sse_bridge.records import Announcement, decode_announcement, record_of
 
 SETTINGS = Settings(replay_size=40, window_bytes=4096, linger_seconds=1000, max_channels=80)
 T0 = 1000.0
@@ -208,7 +208,17 @@ class CheckingReader:
 
 
 def announce(board: Switchboard, channel: str, log: Log, entries: list[Entry], *, with_copy: bool = True) -> None:
-    board.announced(channel, Announcement(log.epoch, log.top, entries if with_copy else []))
+    if with_copy and len(entries) == 1:
+        board.announced(channel, alone(entries[0]))
+    else:
+        board.announced(channel, Announcement(log.epoch, log.top, entries if with_copy else []))
+
+
+def alone(entry: Entry) -> Announcement:
+    """The announcement of one entry, as it comes from the link: without an epoch, but for the first of one."""
+    if entry.prev == GENESIS:
+        return Announcement(entry.epoch, entry.offset, [entry])
+    return decode_announcement(record_of(entry))
 
 
 def settle(broker: Broker, board: Switchboard, readers: list[CheckingReader]) -> None:

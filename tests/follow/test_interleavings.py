@@ -14,7 +14,7 @@ from sse_bridge.follow.page import Page
 from sse_bridge.hub.switchboard import Switchboard
 from sse_bridge.records import Announcement
 
-from .model import SETTINGS, T0, Broker, CheckingReader, announce, confirmed_feeds, id_of, settle
+from .model import SETTINGS, T0, Broker, CheckingReader, alone, announce, confirmed_feeds, id_of, settle
 
 CHANNELS = ["a", "b"]
 channels = st.sampled_from(CHANNELS)
@@ -53,7 +53,7 @@ class Interleavings(RuleBasedStateMachine):
         if heard == "none" or not self.link_up or channel not in self.subscribed:
             return
         if heard == "late":
-            self.in_the_air += [(channel, Announcement(log.epoch, entry.offset, [entry])) for entry in entries]
+            self.in_the_air += [(channel, alone(entry)) for entry in entries]
         elif together:
             announce(self.board, channel, log, entries, with_copy=heard == "all")
         else:

@@ -137,10 +137,7 @@ def test_the_collector_does_not_see_older_entries() -> None:
 
 def test_events_that_flow_bring_no_collections_on() -> None:
     """The youngest are collected when 700 more objects were made than freed; of 10,000 events 312 are left: the chunks."""
-    shelf, payloads = Shelf(EPOCH, 0), []
-    for entry in chain(1, 10_000):
-        record = record_of(entry)
-        payloads.append(b"%b %d %d\n%b" % (EPOCH, entry.offset, len(record), record))
+    shelf, payloads = Shelf(EPOCH, 0), [record_of(entry) for entry in chain(1, 10_000)]
     gc.collect()
     before = gc.get_stats()[0]["collections"]
     for payload in payloads:

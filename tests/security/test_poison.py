@@ -115,6 +115,9 @@ def test_an_announcement(place: Place, name: str) -> None:
         b"Epoch123 99999\n",
         b"\xff\xfe 2\n",
         b"Epoch123 -7\n",
+        b"1 1 0 Check123 1790000000000 uT t\nthe first of an epoch that it does not name",
+        b"1 2 Wrong123 Check123 1790000000000 uT t\nof another history",
+        b"~ 1 Wrong123 Check123 1790000000000 uT t\nof another history",
     ):
         place.admin.publish(place.announce, payload)
     place.writer.publish("a", "after")
@@ -129,6 +132,7 @@ def test_a_forged_next_entry_is_noticed_when_the_log_says_otherwise(place: Place
     assert first is not None
     place.read_until('"first"')
     forged = f"1 {first.offset + 7} Wrong123 Forged12 1790000000000 uT t\nforged".encode()
+    place.admin.publish(place.announce, forged)
     place.admin.publish(place.announce, f"{first.epoch} {first.offset + 7} {len(forged)}\n".encode() + forged)
     place.writer.publish("a", "second")
     frames = place.read_until('"second"')

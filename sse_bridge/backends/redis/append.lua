@@ -10,6 +10,9 @@
 -- many), LIST_MS and META_MS (how long they live), RENEW_SECONDS (after so many both are renewed). Arguments that never
 -- change would cost 0.1 µs each, of 6.
 --
+-- One entry is announced by its record, as it is stored: each string of its length costs 0.5 µs here. records.py says what
+-- else announcements are.
+--
 -- The meta is one string: "<epoch> <top> <check> <closed 0|1> <born, s> <renewed, s>".
 --
 -- Returns "<epoch> <offset of the last entry>" when all went as usual, else {epoch, offset, check, recognised 0|1,
@@ -113,7 +116,10 @@ if mode == 'e' then
     records[#records + 1] = record
   end
   -- it cannot be read from the log, so it travels whole whatever its length
-  local payload = epoch .. ' ' .. top .. ' ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(records)
+  local payload = records[1]
+  if args > 6 or prev == '0' then
+    payload = epoch .. ' ' .. top .. ' ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(records)
+  end
   local announced = redis.pcall(PUBLISH, ARGV[3], payload)
   return {epoch, tonumber(top), ARGV[args - 2], 0, type(announced) == 'table' and 0 or 1}
 end
@@ -125,7 +131,7 @@ if args == 6 then
   length = call('RPUSH', KEYS[2], record)
   start = epoch .. ' ' .. offset
   if #record <= 16384 then
-    payload = start .. #record .. '\n' .. record
+    payload = prev ~= '0' and record or start .. #record .. '\n' .. record
   end
 else
   local offset = tonumber(top)

@@ -56,9 +56,11 @@ async def test_announcements_are_exactly_those_of_events_py(side: Side, admin: r
         stored = admin.lrange(keys(prefix, "a")[1], 0, -1)
         epoch = (await side.page("a")).epoch
         assert payload == b"%b 1 %d\n%b" % (epoch, len(stored[0]), stored[0])
-        payload = await heard(b"2", b"33")
-        stored = admin.lrange(keys(prefix, "a")[1], 0, -1)
-        assert payload == b"%b 3 %d %d\n%b%b" % (epoch, len(stored[1]), len(stored[2]), stored[1], stored[2])
+        payload = await heard(b"2")  # alone, and `prev` says which history it continues
+        assert [payload] == admin.lrange(keys(prefix, "a")[1], 1, 1)
+        payload = await heard(b"3", b"44")
+        stored = admin.lrange(keys(prefix, "a")[1], 2, -1)
+        assert payload == b"%b 4 %d %d\n%b%b" % (epoch, len(stored[0]), len(stored[1]), stored[0], stored[1])
         for large in ([b"x" * 20_000], [b"x" * 9_000, b"y" * 9_000]):
             payload = await heard(*large)
             announcement = decode_announcement(payload)
