@@ -114,6 +114,7 @@ class PushedStream:
             if self._reader is not None:
                 self._reader.close()
                 self._reader.on_wake = None  # it would keep this in a cycle, for the garbage collector to find
+                self._hub.alarms.disarm(self._reader)  # armed again by that wake, if a write was pending
             self._stepper.abandon()
             self._listening.close()
         return None

@@ -236,6 +236,8 @@ async def test_a_cancel_reaches_a_send_that_the_hub_began(bridge: Bridge) -> Non
     with pytest.raises(asyncio.CancelledError):
         await client.task
     assert client.cancelled
+    hub = bridge.loop_hub()
+    assert (hub.readers(), len(hub.alarms)) == (0, 0), "armed again while it was closed"
 
 
 async def test_without_asyncios_private_parts_every_task_writes_by_itself(
