@@ -151,7 +151,7 @@ class SourceResponse(StreamingHttpResponse):
         ensure_drain_handler()
         if self.bare is not None:  # middleware may have put something around it
             body, server = self.bare
-            server.bare = getattr(self, "_iterator", None) is body
+            server.bare = id(self) if getattr(self, "_iterator", None) is body else 0
         return super().__iter__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

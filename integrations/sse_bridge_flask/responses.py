@@ -165,7 +165,7 @@ class _ClosingBody:
 
     def __next__(self) -> bytes:
         if self._server is not None:  # after_request hooks may have put something around it
-            self._server.bare = self.response is not None and self.response.response is self
+            self._server.bare = id(self) if self.response is not None and self.response.response is self else 0
         return next(self._body)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ a piece is known (PEP 3333): it writes it, framed as a chunk (RFC 9112, section 
 
 That is not believed but seen, once per stream. Nothing may stand between the body and the server, for an event would pass
 it by: the adapter says that the response still holds the bare body, and whoever asks for the next piece must be the server's
-own code, which has the response in hand. `SocketWriter.of` looks at the object whose method the server's `write` is
+own code, which has the response in hand, and what the adapter gave it (what wraps that may run no code of its own: `map`). `SocketWriter.of` looks at the object whose method the server's `write` is
 (start_response returns it, and `PushMiddleware` keeps it): every byte that the body yielded must have been counted there, and
 its socket must be a plain one. Then `write` is rehearsed on a double that has a recording socket, and of everything else only
 what is plain data. It must write the piece once, as it is or as one chunk, and change nothing but its count of bytes. Whatever
@@ -39,14 +39,15 @@ class ServerWrite:
 
     Attributes:
         write: what the server's start_response returned; None before it was called.
-        bare: the response still holds the body itself; the adapter looks when the server has it.
+        bare: the `id` of what the adapter gave to the server, while nothing is around the body in there; else 0. The adapter
+            looks when the server has it.
     """
 
     __slots__ = ("bare", "write")
 
     def __init__(self) -> None:
         self.write: Any = None
-        self.bare = False
+        self.bare = 0
 
 
 class PushMiddleware:
@@ -102,7 +103,7 @@ class SocketWriter:
         write = server.write
         try:
             response = write.__self__
-            if response.sent != yielded or not _asks_itself(response):
+            if response.sent != yielded or not _asks_itself(response, server.bare):
                 return None
             system = _system_socket(response.sock)
             if type(response.sock) is not socket.socket or system.gettimeout():
@@ -145,12 +146,17 @@ def _system_socket(sock: Any) -> _socket.socket:
     return found
 
 
-def _asks_itself(response: Any) -> bool:
-    """Whether the code that asked for this piece, outside of this library, is the server's: it has the response."""
+def _asks_itself(response: Any, given: int) -> bool:
+    """Whether the code that asked for this piece, outside of this library, is the server's: it has the response.
+
+    Args:
+        given: the `id` of what it must have as well, for it iterates over that.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("sse_bridge"):
         frame = frame.f_back
-    return frame is not None and any([value is response for value in frame.f_locals.values()])
+    has = [] if frame is None else list(map(id, frame.f_locals.values()))
+    return id(response) in has and given in has
 
 
 class _Recorder:

@@ -30,9 +30,10 @@ def response_on(
 def bare_body(bodies: Any, environ: dict[str, Any]) -> Any:
     """The body as an adapter hands it over, which says that nothing is around it."""
     server = environ.get(WRITE_KEY)
+    body = bodies.sync_body(server)
     if server is not None:
-        server.bare = True
-    return bodies.sync_body(server)
+        server.bare = id(body)
+    return body
 
 
 class Request:
