@@ -26,6 +26,7 @@ from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
 from ..events import GENESIS, Entry, new_token
 from ..follow.page import Page, ReadRequest
 from ..forks import after_fork
+from ..locks import Lock
 from ..records import Announcement
 from .admission import CONTROL, ControlRequest
 from .base import Append, Appended, Sink
@@ -114,7 +115,7 @@ class MemoryBackend:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
         self._stored: OrderedDict[str, None] = OrderedDict()  # those of them that hold entries, in the same order
         self._size = 0

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ..locks import held
 from ..records import Announcement
 from .base import Sink
 
@@ -68,7 +69,10 @@ class MemoryUpstream:
     def hand_on(self) -> None:
         """Lets the sink have what is queued; any number of threads may call it."""
         if self._loop is None:
-            self._drain()
+            if (
+                not held()
+            ):  # else the collector publishes in the middle of a pass; the next to come, or a check, takes it
+                self._drain()
         elif self._loop.is_closed():  # perhaps before it came to what was scheduled
             self.close()
         elif not self._scheduled:

@@ -13,6 +13,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from ..locks import held
 from .wakers import new_waker
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class ThreadGuest:
     def close(self) -> None:
         """Gives everything back; idempotent."""
         if not self.closed:
+            if held() and not self._hub.inherited:  # as for a reader
+                self.abandon()
+                return
             self.closed = True
             if self._hub.inherited:  # its lock may be held for ever
                 return

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..locks import held
 from ..reports import Report, hold_reports, log_reports, take_reports
 from .switchboard import log_lag
 from .wakers import new_waker
@@ -116,11 +117,17 @@ class ThreadReader:
         self.wake()
 
     def close(self) -> None:
-        """Gives everything back; idempotent, from any thread. Nothing is written to its client when it returns."""
+        """Gives everything back; idempotent, from any thread. Nothing is written to its client when it returns.
+
+        Where the garbage collector closes it in the middle of something, the keeper does so a moment later.
+        """
         if self.closed:
             return
         if self._hub.inherited:
             self.closed = True
+            return
+        if held():
+            self.abandon()
             return
         with self._hub.lock:  # a pass may be writing to it
             if self.closed:

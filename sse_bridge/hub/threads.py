@@ -27,6 +27,7 @@ from ..errors import BridgeClosed, SSEBridgeError
 from ..follow.feed import Feed
 from ..follow.page import ReadRequest
 from ..follow.wish import Wish
+from ..locks import Lock
 from ..records import Announcement
 from ..reports import Report, hold_reports, log_reports, take_reports
 from .alarms import Alarms
@@ -66,7 +67,7 @@ class ThreadHub:
     """
 
     def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.board = Switchboard(settings, tally)
         self.cohorts = Cohorts(self.board, settings.max_write_bytes, self._expel)
         self.alarms: Alarms[ThreadReader] = Alarms()

@@ -1,0 +1,162 @@
+"""The garbage collector runs wherever something is allocated, under our locks too, and there it ends users' generators."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sse_bridge import Bridge, Event, Where
+from sse_bridge.locks import Lock, held
+from tests.support.wait import wait_for
+
+
+def forgotten(make: Callable[[], Iterator[Any]]) -> None:
+    """Leaves a suspended generator in a cycle that only the collector finds."""
+    generator = make()
+    next(generator)
+    cycle: list[object] = [generator]
+    cycle.append(cycle)
+
+
+def ends(work: Callable[[], object]) -> bool:
+    """Whether it comes to its end at all."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+@pytest.fixture
+def collects() -> Iterator[None]:
+    """Nothing is collected but where the test says so."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collects")
+def test_under_the_hubs_lock_a_subscription_is_left_to_the_keeper() -> None:
+    with Bridge("memory://") as bridge:
+
+        def follow() -> Iterator[Event]:
+            with bridge.subscribe("other", after="earliest") as stream:
+                yield from stream
+
+        bridge.publish("other", 0)
+        with bridge.subscribe("news", filter=Where(lambda event: gc.collect() >= 0)) as news:
+            news.wait_ready(10)
+            hub = bridge.thread_hub()
+            forgotten(follow)
+            assert hub.readers() == 2
+            bridge.publish("news", 1)
+            got: list[object] = []
+            assert ends(lambda: got.append(news.next(5))), "the pull waits for its own lock"
+            assert got != [None]
+            wait_for(lambda: hub.readers() == 1, what="the forgotten one to leave")
+
+
+@pytest.mark.usefixtures("collects")
+def test_under_the_backends_lock_so_is_one_that_blocks_publishers() -> None:
+    with Bridge("memory://") as bridge:
+
+        def follow() -> Iterator[Event]:
+            with bridge.subscribe("other", after="earliest", policy="block", queue_size=1) as stream:
+                yield from stream
+
+        bridge.publish("other", 0)
+        forgotten(follow)
+
+        def collect() -> None:
+            with bridge.backend._lock:  # type: ignore[attr-defined]
+                gc.collect()
+
+        assert ends(collect)
+        wait_for(lambda: bridge.thread_hub().readers() == 0, what="the forgotten one to leave")
+        assert ends(lambda: [bridge.publish("other", n) for n in range(3)]), "it holds publishers up"
+
+
+@pytest.mark.usefixtures("collects")
+def test_a_publish_in_the_middle_of_a_publish_is_an_error_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(repr(what.exc_value)))
+    with Bridge("memory://") as bridge:
+
+        def view() -> Iterator[int]:
+            try:
+                yield 1
+            finally:
+                bridge.publish("left", 1)
+
+        forgotten(view)
+
+        def collect() -> None:
+            with bridge.backend._lock:  # type: ignore[attr-defined]
+                gc.collect()
+
+        assert ends(collect)
+        assert len(told) == 1
+        assert "the garbage collector ends just now" in told[0]
+        assert bridge.publish("left", 2) is not None
+        assert [event.data for event in bridge.history("left")] == [2]
+
+
+@pytest.mark.usefixtures("collects")
+def test_a_publish_in_the_middle_of_a_pass_is_stored_and_seen() -> None:
+    with Bridge("memory://", check_seconds=1) as bridge, bridge.subscribe("left") as left:
+        left.wait_ready(10)
+
+        def view() -> Iterator[int]:
+            try:
+                yield 1
+            finally:
+                bridge.publish("left", 1)
+
+        forgotten(view)
+
+        def collect() -> None:
+            with bridge.thread_hub().lock:
+                gc.collect()
+
+        assert ends(collect)
+        event = left.next(10)
+        assert event is not None
+        assert event.data == 1
+
+
+def test_a_lock_is_held_by_one_who_does_not_get_it_twice() -> None:
+    lock, other = Lock(), Lock()
+    assert not held()
+    with lock:
+        assert held()
+        assert lock.locked()
+        with other:
+            assert held()
+        with pytest.raises(RuntimeError, match="in the middle of"), lock:
+            pass
+        assert held()
+        elsewhere: list[bool] = []
+        assert ends(lambda: elsewhere.append(held()))
+        assert elsewhere == [False]
+    assert not held()
+    assert not lock.locked()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_holds_nothing() -> None:
+    read, write = os.pipe()
+    with Lock():
+        pid = os.fork()
+        if not pid:
+            os.write(write, b"held" if held() else b"free")
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        assert answer.read() == "free"
