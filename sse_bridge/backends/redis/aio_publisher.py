@@ -135,7 +135,9 @@ class Publisher:
         lane.ready.append(channel)
         if not lane.called and len(lane.tasks) < TRIPS:
             lane.called = True
-            lane.tasks.add(self._loop.create_task(self._work(lane), name="sse_bridge-publisher"))
+            task = self._loop.create_task(self._work(lane), name="sse_bridge-publisher")
+            if not task.done():  # an eager one whose appends were all cancelled
+                lane.tasks.add(task)
 
     async def _work(self, lane: _Lane) -> None:
         lane.called = False
