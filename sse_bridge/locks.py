@@ -11,7 +11,9 @@ import os
 import threading
 from typing import Final
 
-_held: Final[dict[int, list[Lock]]] = {}  # by thread or greenlet: what it holds, or is about to
+# By thread or greenlet: what it holds, or is about to. The collector may come between any two steps here too: what it does
+# then it takes back before it goes, so a value that is replaced as a whole is right whenever that is.
+_held: Final[dict[int, tuple[Lock, ...]]] = {}
 
 
 class Lock:
@@ -27,13 +29,14 @@ class Lock:
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        locks = _held.setdefault(threading.get_ident(), [])
+        me = threading.get_ident()
+        locks = _held.get(me, ())
         if self in locks:
             raise RuntimeError(
                 "this thread is in the middle of what it is asked for once more: by a finalizer or a forgotten generator "
                 "that the garbage collector ends just now, or by a filter; end streams and publish somewhere else"
             )
-        locks.append(self)  # first: nothing can come in between that does not see it
+        _held[me] = (*locks, self)  # before it is taken: who comes then must not wait for it
         try:
             self._lock.acquire()
         except BaseException:  # a greenlet is killed
@@ -55,10 +58,10 @@ def held() -> bool:
 
 def _forget(lock: Lock) -> None:
     me = threading.get_ident()
-    locks = _held.get(me, [])
-    if lock in locks:  # not in a child that was forked meanwhile
-        locks.remove(lock)
-    if not locks:
+    left = tuple([each for each in _held.get(me, ()) if each is not lock])  # none in a child that was forked meanwhile
+    if left:
+        _held[me] = left
+    else:
         _held.pop(me, None)
 
 

@@ -69,9 +69,8 @@ class MemoryUpstream:
     def hand_on(self) -> None:
         """Lets the sink have what is queued; any number of threads may call it."""
         if self._loop is None:
-            if (
-                not held()
-            ):  # else the collector publishes in the middle of a pass; the next to come, or a check, takes it
+            # The collector may publish in the middle of a hub's pass; then the next to come, or a check, takes it.
+            if not held():
                 self._drain()
         elif self._loop.is_closed():  # perhaps before it came to what was scheduled
             self.close()

@@ -6,11 +6,12 @@ a piece is known (PEP 3333): it writes it, framed as a chunk (RFC 9112, section 
 
 That is not believed but seen, once per stream. Nothing may stand between the body and the server, for an event would pass
 it by: the adapter says that the response still holds the bare body, and whoever asks for the next piece must be the server's
-own code, which has the response in hand, and what the adapter gave it (what wraps that may run no code of its own: `map`). `SocketWriter.of` looks at the object whose method the server's `write` is
-(start_response returns it, and `PushMiddleware` keeps it): every byte that the body yielded must have been counted there, and
-its socket must be a plain one. Then `write` is rehearsed on a double that has a recording socket, and of everything else only
-what is plain data. It must write the piece once, as it is or as one chunk, and change nothing but its count of bytes. Whatever
-behaves in any other way is served by its `write` as ever.
+own code, which has in hand the response and what the adapter gave it (around which there may be something that runs no
+Python: `map`). `SocketWriter.of` looks at the object whose method the server's `write` is (start_response returns it, and
+`PushMiddleware` keeps it): every byte that the body yielded must have been counted there, and its socket must be a plain
+one. Then `write` is rehearsed on a double that has a recording socket, and of everything else only what is plain data. It
+must write the piece once, as it is or as one chunk, and change nothing but its count of bytes. Whatever behaves in any
+other way is served by its `write` as ever.
 
 A socket that takes only a part ends the hub's writing to it: the client's own thread waits for the rest.
 """
