@@ -22,8 +22,8 @@ def test_it_writes_what_the_server_would_write(version: tuple[int, int]) -> None
     with client, sock:
         response = response_on(sock, version)
         server = ServerWrite()
-        body: list[bytes] = []  # what the server would iterate over
-        server.bare = id(body)
+        given: list[bytes] = []  # what the server would iterate over
+        server.bare = id(given)
         server.write = response.start_response("200 OK", HEADERS)
         assert SocketWriter.of(server, 0, list) is None, "before the head is sent"
         server.write(b"first")
@@ -75,8 +75,8 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         ):
             response = response_on(**{"sock": sock, "kind": kind, **options})
             server = ServerWrite()
-            body: list[bytes] = []
-            server.bare = id(body)
+            given: list[bytes] = []
+            server.bare = id(given)
             server.write = response.start_response("200 OK", HEADERS)
             server.write(b"first")
             if kind is not Elsewhere:
@@ -104,8 +104,8 @@ def test_of_a_head_request_it_writes_what_the_server_would() -> None:
     with client, sock:
         response = response_on(sock, method="HEAD")
         server = ServerWrite()
-        body: list[bytes] = []
-        server.bare = id(body)
+        given: list[bytes] = []
+        server.bare = id(given)
         server.write = response.start_response("200 OK", HEADERS)
         server.write(b"first")
         body = client.recv(65536).partition(b"\r\n\r\n")[2]
