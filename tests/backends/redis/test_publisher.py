@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sse_bridge.backends.redis.aio_publisher import TRIPS, Publisher
+from sse_bridge.backends.redis.aio_publisher import TRIPS, Publisher, _Waiting
 from sse_bridge.backends.redis.calls import AppendCall
 from sse_bridge.backends.redis.keys import Keys
 from sse_bridge.backends.redis.scripts import Codec
@@ -120,3 +122,23 @@ async def test_a_round_trip_that_fails_leaves_nobody_waiting(
     server.end(1)
     with pytest.raises(BackendUnavailable):
         await asyncio.wait_for(behind, 5)
+
+
+async def test_an_eager_task_that_is_over_at_once_takes_no_trip(publisher: Publisher) -> None:
+    """As under `asyncio.eager_task_factory` (3.12), where nobody waits any more for what was queued."""
+    loop = asyncio.get_running_loop()
+
+    def create_task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Future[None]:
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        over = loop.create_future()
+        over.set_result(None)
+        return over
+
+    given_up = loop.create_future()
+    given_up.cancel()
+    eager: Any = SimpleNamespace(create_task=create_task)
+    publisher._loop = eager
+    publisher._queues["a"] = deque([_Waiting(batch("a", b"1"), given_up, time.monotonic())])
+    publisher._make_ready("a")
+    assert [lane.tasks for lane in publisher._lanes.values()] == [set()]
