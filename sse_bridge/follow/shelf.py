@@ -77,7 +77,7 @@ class Shelf:
         if len(tail) > KEPT:
             records = self._records
             old = tail.pop(0)
-            record = old.record or record_of(old)
+            record = record_of(old)
             records.append(record)
             self.size += len(record) + RECORD_BYTES - 2 * len(old.data) - ENTRY_BYTES
             if len(records) == CHUNK:

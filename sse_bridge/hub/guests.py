@@ -110,18 +110,20 @@ class ThreadGuest:
 
     def close(self) -> None:
         """Gives everything back; idempotent."""
-        if not self.closed:
-            if held() and not self._hub.inherited:  # as for a reader
-                self.abandon()
-                return
+        if self.closed:
+            return
+        if self._hub.inherited:  # its lock may be held for ever
             self.closed = True
-            if self._hub.inherited:  # its lock may be held for ever
-                return
-            with self._hub.lock:
-                released = self._hub.guard.ward.leave(self)
-            if released:
-                self._hub.work()
-            self.wake()
+            return
+        if held():  # as for a reader
+            self.abandon()
+            return
+        self.closed = True
+        with self._hub.lock:
+            released = self._hub.guard.ward.leave(self)
+        if released:
+            self._hub.work()
+        self.wake()
 
     def abandon(self) -> None:
         """For finalizers, which run anywhere, under the hub's own lock too: lets the keeper close it."""

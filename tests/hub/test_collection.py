@@ -24,6 +24,18 @@ def forgotten(make: Callable[[], Iterator[Any]]) -> None:
     cycle.append(cycle)
 
 
+def publishing_at_its_end(bridge: Bridge) -> Iterator[int]:
+    try:
+        yield 1
+    finally:
+        bridge.publish("left", 1)
+
+
+def collect_under(lock: Any) -> None:
+    with lock:
+        gc.collect()
+
+
 def ends(work: Callable[[], object]) -> bool:
     """Whether it comes to its end at all."""
     thread = threading.Thread(target=work, daemon=True)
@@ -73,11 +85,7 @@ def test_under_the_backends_lock_so_is_one_that_blocks_publishers() -> None:
         bridge.publish("other", 0)
         forgotten(follow)
 
-        def collect() -> None:
-            with bridge.backend._lock:  # type: ignore[attr-defined]
-                gc.collect()
-
-        assert ends(collect)
+        assert ends(lambda: collect_under(bridge.backend._lock))  # type: ignore[attr-defined]
         wait_for(lambda: bridge.thread_hub().readers() == 0, what="the forgotten one to leave")
         assert ends(lambda: [bridge.publish("other", n) for n in range(3)]), "it holds publishers up"
 
@@ -87,20 +95,9 @@ def test_a_publish_in_the_middle_of_a_publish_is_an_error_that_is_told(monkeypat
     told: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(repr(what.exc_value)))
     with Bridge("memory://") as bridge:
+        forgotten(lambda: publishing_at_its_end(bridge))
 
-        def view() -> Iterator[int]:
-            try:
-                yield 1
-            finally:
-                bridge.publish("left", 1)
-
-        forgotten(view)
-
-        def collect() -> None:
-            with bridge.backend._lock:  # type: ignore[attr-defined]
-                gc.collect()
-
-        assert ends(collect)
+        assert ends(lambda: collect_under(bridge.backend._lock))  # type: ignore[attr-defined]
         assert len(told) == 1
         assert "the garbage collector ends just now" in told[0]
         assert bridge.publish("left", 2) is not None
@@ -112,19 +109,9 @@ def test_a_publish_in_the_middle_of_a_pass_is_stored_and_seen() -> None:
     with Bridge("memory://", check_seconds=1) as bridge, bridge.subscribe("left") as left:
         left.wait_ready(10)
 
-        def view() -> Iterator[int]:
-            try:
-                yield 1
-            finally:
-                bridge.publish("left", 1)
+        forgotten(lambda: publishing_at_its_end(bridge))
 
-        forgotten(view)
-
-        def collect() -> None:
-            with bridge.thread_hub().lock:
-                gc.collect()
-
-        assert ends(collect)
+        assert ends(lambda: collect_under(bridge.thread_hub().lock))
         event = left.next(10)
         assert event is not None
         assert event.data == 1
