@@ -180,7 +180,7 @@ class LoopHub:
 
     def gather(self, reader: LoopReader, target: Target, rendering: Rendering) -> bool:
         """See `Cohorts.gather`."""
-        return self.cohorts.gather(reader, target, rendering)
+        return not reader.closed and self.cohorts.gather(reader, target, rendering)
 
     def work(self) -> None:
         """Starts the reads that are due."""
@@ -214,9 +214,7 @@ class LoopHub:
                 handle.cancel()
         for task in self._reading:
             task.cancel()
-        if self._upstream is not None:
-            self._upstream.close()
-            self._upstream = None
+        self._unlink()
 
     # the Sink
 
@@ -254,6 +252,12 @@ class LoopHub:
             self._upstream.subscribe(channels)
         self.guard.link(self._upstream)
 
+    def _unlink(self) -> None:
+        upstream, self._upstream = self._upstream, None  # whatever closing it brings, the next reader gets another
+        if upstream is not None:
+            self.guard.unlinked()
+            upstream.close()
+
     def _work_again(self) -> None:
         self._retry = None
         self.work()
@@ -285,10 +289,7 @@ class LoopHub:
         if gone and self._upstream is not None:
             self._upstream.unsubscribe(gone)
         if not self.board.feeds and not self.guard.ward.busy:
-            if self._upstream is not None:
-                self._upstream.close()
-                self._upstream = None
-                self.guard.unlinked()
+            self._unlink()
             return
         self.board.check_some(now)
         self.work()

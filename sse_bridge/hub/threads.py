@@ -200,9 +200,7 @@ class ThreadHub:
             guest.dismiss()
         self.work()
         with self._upstream_lock:
-            if self._upstream is not None:
-                self._upstream.close()
-                self._upstream = None
+            self._unlink()
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join(timeout=5.0)
 
@@ -292,6 +290,12 @@ class ThreadHub:
                 self._upstream.subscribe(channels)
             self.guard.link(self._upstream)
 
+    def _unlink(self) -> None:
+        upstream, self._upstream = self._upstream, None  # whatever closing it brings, the next reader gets another
+        if upstream is not None:
+            self.guard.unlinked()
+            upstream.close()
+
     def _keep(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while not self.closed:
@@ -350,10 +354,8 @@ class ThreadHub:
                 idle = not self.board.feeds and not self.guard.ward.busy
                 if idle:
                     self._keeper = None  # the next reader starts another
-            if self._upstream is not None and idle:
-                self._upstream.close()
-                self._upstream = None
-                self.guard.unlinked()
+            if idle:
+                self._unlink()
             elif gone and self._upstream is not None:
                 self._upstream.unsubscribe(gone)
         return not idle

@@ -7,19 +7,20 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from sse_bridge import Bridge
+from sse_bridge import Bridge, Event
 from sse_bridge.errors import BackendUnavailable
-from sse_bridge.hub import loop, switchboard
+from sse_bridge.hub import loop, switchboard, threads
 from tests.support.wait import await_for
 
 
 @pytest.fixture
 async def bridge(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bridge]:
     monkeypatch.setattr(loop, "TICK_SECONDS", 0.02)
-    async with Bridge("memory://") as bridge:
+    async with Bridge("memory://", linger_seconds=0.0) as bridge:
         yield bridge
 
 
@@ -60,6 +61,55 @@ async def test_a_channel_whose_first_subscription_failed_is_subscribed_by_the_ne
     assert bridge.loop_hub().readers() == 0
     async with bridge.asubscribe("a") as stream:
         assert await stream.wait_ready(5)
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+async def test_a_link_that_failed_to_close_is_not_the_next_readers(
+    colour: str, bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads, "TICK_SECONDS", 0.02)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(str(context["exception"])))
+    failures: list[str] = []
+    name = "aupstream" if colour == "async" else "upstream"
+    upstream = getattr(bridge.backend, name)
+
+    def close() -> None:
+        raise OSError("not closed")
+
+    def first(sink: Any) -> Any:
+        monkeypatch.setattr(bridge.backend, name, upstream)
+        link = upstream(sink)
+        monkeypatch.setattr(link, "close", close)
+        return link
+
+    monkeypatch.setattr(bridge.backend, name, first)
+
+    def read_sync() -> Event | None:
+        with bridge.subscribe("a") as stream:
+            assert stream.wait_ready(5)
+            bridge.publish("a", 1)
+            return stream.next(5)
+
+    async def read() -> Event | None:
+        if colour == "sync":
+            return await asyncio.to_thread(read_sync)
+        async with bridge.asubscribe("a") as stream:
+            assert await stream.wait_ready(5)
+            await bridge.apublish("a", 1)
+            return await stream.next(5)
+
+    assert await read()
+    await await_for(lambda: "not closed" in failures or "not closed" in caplog.text)
+    assert await read()
+
+
+async def test_a_closed_reader_joins_no_cohort(bridge: Bridge) -> None:
+    hub = bridge.loop_hub()
+    async with bridge.asubscribe("a") as stream:
+        assert await stream.wait_ready(5)
+        reader = stream._reader
+    assert not hub.gather(reader, Mock(), Mock())
+    assert not hub.cohorts.members()
 
 
 async def test_a_reader_whose_wake_fails_keeps_nobody_from_theirs(
