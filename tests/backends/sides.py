@@ -88,6 +88,13 @@ class Side:
         await self.backend.aclose()
 
 
+async def append_each(side: Side, batches: Sequence[Append]) -> list[Any]:
+    """In one round trip; what became of each."""
+    if side.colour == "threads":
+        return await asyncio.to_thread(side.backend.append_many, batches)
+    return await asyncio.gather(*[side.backend.aappend(batch) for batch in batches], return_exceptions=True)
+
+
 def batch(channel: str, *data: bytes, **options: Any) -> Append:
     """One append of `data`, each an entry of its own with a new check."""
     head = record_head(Visibility.USER_FACING, "J", "order.paid")

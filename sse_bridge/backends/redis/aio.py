@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from .calls import Call, Effort, Exchange, refuse
+from .calls import Call, Effort, refuse
 from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, abort_on_close, connection_arguments
+from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
 from .routes import Routes
 from .urls import Address, Target

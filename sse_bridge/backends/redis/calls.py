@@ -8,7 +8,6 @@ further one says how old that is, and the append script looks back for it. At th
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,7 +17,7 @@ from ...errors import BackendUnavailable, PublishUncertain, SSEBridgeError
 from ...follow.page import Page, ReadRequest
 from ..base import Append, Appended
 from .connecting import hopeless
-from .resp import ReplyError, pack
+from .resp import ReplyError
 from .routes import Routes, redirection
 from .scripts import LETTERS, READ, RETRYABLE, START, Codec, Script, error_code, refusal
 from .urls import Address
@@ -36,6 +35,8 @@ class Call(Generic[T]):
         done: either is set.
         ask: a cluster sent this call, and only this one, to another node while a slot moves.
         pause: wait a little before the next attempt; False where the broker only wants it put differently.
+        whole: send the script's source, since the broker does not know its hash.
+        sent_at: when the last attempt was sent (seconds, monotonic).
     """
 
     repeatable = True  # executing it twice does no harm
@@ -48,8 +49,8 @@ class Call(Generic[T]):
         self.done = False
         self.ask: Address | None = None
         self.pause = False
-        self._whole = False  # send the script's source: the broker does not know its hash
-        self._sent_at = 0.0
+        self.whole = False
+        self.sent_at = 0.0
         self._unknown_since: float | None = None
         self._last_trouble: BaseException | str = "no attempt was made"
 
@@ -70,13 +71,9 @@ class Call(Generic[T]):
 
     def command(self, now: float) -> bytes:
         """The bytes of the next attempt; call it right before they are sent."""
-        self._sent_at = now
+        self.sent_at = now
         age_ms = None if self._unknown_since is None else int((now - self._unknown_since) * 1000) + 1
-        arguments = self.arguments(age_ms)
-        if self._whole:
-            packed = pack((b"EVAL", self.script.source, *arguments))
-        else:
-            packed = pack((b"EVALSHA", self.script.sha, *arguments))
+        packed = self.script.call(self.arguments(age_ms), whole=self.whole)
         return packed if self.ask is None else b"*1\r\n$6\r\nASKING\r\n" + packed
 
     def replied(self, reply: Any, asked: Address) -> bool:
@@ -89,8 +86,8 @@ class Call(Generic[T]):
         text = str(reply)
         code = error_code(text)
         self.pause = code != "NOSCRIPT"
-        if code == "NOSCRIPT" and not self._whole:
-            self._whole = True
+        if code == "NOSCRIPT" and not self.whole:
+            self.whole = True
         elif code == "ASK":
             self.ask = redirection(text, asked)
             self.pause = False
@@ -111,7 +108,7 @@ class Call(Generic[T]):
         """The connection broke after the attempt was sent, or while."""
         self.refused(error)
         if self._unknown_since is None:
-            self._unknown_since = self._sent_at
+            self._unknown_since = self.sent_at
         if not self.repeatable:
             self.expire()
 
@@ -141,6 +138,12 @@ class Call(Generic[T]):
 
 
 class AppendCall(Call[Appended]):
+    """An append to one channel.
+
+    Attributes:
+        alone: it was refused together with others, perhaps for their sake.
+    """
+
     @property
     @override
     def script(self) -> Script:
@@ -149,9 +152,18 @@ class AppendCall(Call[Appended]):
     def __init__(self, codec: Codec, batch: Append) -> None:
         super().__init__(codec, batch.channel)
         self.batch = batch
+        self.alone = False
         self._unknown_since = batch.unknown_since
         # There is no log in which a retry could find an ephemeral event: sent again it might be seen twice.
         self.repeatable = not batch.ephemeral
+
+    @property
+    def plain(self) -> bool:
+        """A first attempt with one new entry, which may share a command with those to other channels."""
+        batch = self.batch
+        if self.alone or self._unknown_since is not None or len(batch.entries) > 1:
+            return False
+        return not (batch.ephemeral or batch.close) and batch.idempotency_key is None
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
@@ -285,39 +297,6 @@ class Effort:
         for call in self.todo:
             call.expire()
         return None
-
-
-class Exchange:
-    """One round trip of several calls over one connection: bytes out, replies in, and what a break means.
-
-    Attributes:
-        payload: what to send.
-        wrong_routes: an answer said that this server is not, or no longer, the one to ask.
-    """
-
-    def __init__(self, calls: Sequence[Call[Any]], address: Address, now: float) -> None:
-        self.payload = b"".join([call.command(now) for call in calls])
-        self.wrong_routes = False
-        self._address = address
-        self._waiting = deque(calls)
-        self._skip = bool(calls[0].ask)
-
-    @property
-    def open(self) -> bool:
-        """Whether replies are still to come."""
-        return bool(self._waiting)
-
-    def replied(self, reply: Any) -> None:
-        if self._skip:  # the answer to ASKING
-            self._skip = False
-            return
-        if self._waiting.popleft().replied(reply, self._address):
-            self.wrong_routes = True
-        self._skip = bool(self._waiting and self._waiting[0].ask)
-
-    def broke(self, error: BaseException) -> None:
-        for call in self._waiting:
-            call.broke(error)
 
 
 def refuse(calls: Sequence[Call[Any]], error: BaseException) -> None:

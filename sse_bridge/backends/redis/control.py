@@ -19,12 +19,12 @@ from typing_extensions import override
 from ...errors import ConfigurationError
 from ..admission import ALIVE_SECONDS, CONTROL, Beat, ControlRequest, Revoke, TakeLease, revoked_message
 from .calls import Call
-from .scripts import Codec, Script
+from .scripts import Codec, Script, lua
 
-LEASE: Final = Script("lease")
-BEAT: Final = Script("beat")
-REVOKE: Final = Script("revoke")
-REVOCATIONS: Final = Script("revocations")
+LEASE: Final = Script(lua("lease"))
+BEAT: Final = Script(lua("beat"))
+REVOKE: Final = Script(lua("revoke"))
+REVOCATIONS: Final = Script(lua("revocations"))
 
 _ALIVE_MS: Final = b"%d" % round(ALIVE_SECONDS * 1000)
 _OWNERS_MS: Final = b"%d" % round(60 * ALIVE_SECONDS * 1000)

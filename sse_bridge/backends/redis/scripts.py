@@ -9,6 +9,7 @@ import hashlib
 import importlib.resources
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ...errors import BackendError, ChannelClosed, ForeignRecord, PublishUncertain
@@ -17,6 +18,7 @@ from ...follow.page import Page, ReadRequest
 from ...records import decode_record
 from ..base import Append, Appended
 from .keys import Keys
+from .resp import pack
 
 log = logging.getLogger("sse_bridge.redis")
 
@@ -40,18 +42,26 @@ _ADVICE: Final = {
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")  # where Redis 6 puts the first word of a script's error
 
 
-class Script:
-    """One Lua file, perhaps with a line of constants before it, and its SHA-1."""
+def lua(name: str) -> str:
+    """The text of one of the files beside this one."""
+    return importlib.resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
 
-    def __init__(self, name: str, first_line: str = "") -> None:
-        text = importlib.resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
-        self.source = f"{first_line}\n{text}".encode()
+
+class Script:
+    """A Lua program and its SHA-1, by which Redis knows it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source.encode()
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
+    def call(self, arguments: Sequence[Any], *, whole: bool) -> bytes:
+        """The command; `whole`: with the source, for a broker that does not know the SHA-1."""
+        return pack((b"EVAL", self.source, *arguments) if whole else (b"EVALSHA", self.sha, *arguments))
 
-READ: Final = Script("read")
-START: Final = Script("start")
-LETTERS: Final = Script("letters")
+
+READ: Final = Script(lua("read"))
+START: Final = Script(lua("start"))
+LETTERS: Final = Script(lua("letters"))
 
 
 class Codec:
@@ -82,11 +92,16 @@ class Codec:
         list_ms = max(8, round(replay_seconds * 1000))
         meta_ms = round(max(META_SECONDS * 1000, 10 * list_ms) * 9 / 8)
         self._meta_ms = b"%d" % meta_ms
-        self.append_script = Script(
-            "append",
+        constants = (
             "local PUBLISH, TRIM_AT, KEEP, LIST_MS, META_MS, RENEW_SECONDS = "
             f"'{'SPUBLISH' if self._sharded else 'PUBLISH'}', {replay_size + max(16, replay_size // 8)}, {-replay_size}, "
-            f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}",
+            f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}\n"
+        )
+        append = lua("append")
+        self.append_script = Script(f"{constants}local TIME\n{append}")
+        self.append_each_script = Script(
+            f"{constants}local TIME = redis.call('TIME')\n"
+            f"local function append(KEYS, ARGV)\n{append}end\n{lua('append_each')}"
         )
 
     @property
@@ -113,6 +128,22 @@ class Codec:
         for entry in entries:
             arguments += (entry.check, entry.head, entry.data)
         return tuple(arguments)
+
+    @property
+    def groups(self) -> bool:
+        """Whether one command may append to several channels: in a cluster each is in its own slot."""
+        return not self._sharded
+
+    def append_each(self, batches: Sequence[Append]) -> list[Any]:
+        """Number of keys, keys and arguments of a first attempt to append one entry to each of these channels."""
+        keys: list[Any] = []
+        arguments: list[Any] = [batches[0].epoch_candidate]
+        for batch in batches:
+            meta, log_key, announce = self.keys.of(batch.channel)
+            check, head, data = batch.entries[0]
+            keys += (meta, log_key)
+            arguments += (announce, check, head, data)
+        return [b"%d" % len(keys), *keys, *arguments]
 
     @staticmethod
     def appended(reply: Any, batch: Append) -> Appended:

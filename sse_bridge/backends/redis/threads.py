@@ -18,8 +18,9 @@ from typing import Any, Final
 import redis
 
 from ...forks import after_fork
-from .calls import Call, Effort, Exchange, refuse
+from .calls import Call, Effort, refuse
 from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, NotSentError, abort_on_close, connection_arguments
+from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
 from .routes import Routes
 from .urls import Address, Target

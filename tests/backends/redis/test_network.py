@@ -14,7 +14,7 @@ from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.backends.redis.connecting import abort_on_close
 from sse_bridge.config import Settings
 from sse_bridge.errors import BackendError, BackendUnavailable, ConfigurationError, PublishUncertain
-from tests.backends.sides import Recorder, Side, batch, datas
+from tests.backends.sides import Recorder, Side, append_each, batch, datas
 from tests.support.process import free_port
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -250,33 +250,37 @@ async def test_a_cancelled_append_mixes_up_no_replies(network: Proxy, prefix: st
 async def test_cutting_at_random_bytes_publishes_each_once(
     make_side: Callable[..., Side], network: Proxy, admin: redis.Redis, prefix: str
 ) -> None:
+    """To one channel by four publishers, and to eight channels at once."""
     side = make_side(network.redis_url, publish_timeout_seconds=10, replay_size=2000)
-    await side.page("a")
-    await grow_old(admin, prefix, "a")
-    network.cut_randomly(1, 190, 240)  # a handshake takes about 180
+    spread = [f"s{number}" for number in range(8)]
+    await append_each(side, [batch(name, b"0") for name in spread])
+    for name in ("a", *spread):
+        await side.page(name)
+        await grow_old(admin, prefix, name)
+    network.cut_randomly(1, 190, 900)  # a handshake takes about 180, an append 230
     network.cut()
-    uncertain = set()
     sent = set()
 
     async def publish(name: int) -> None:
         for number in range(10):
             data = b"%d-%d" % (name, number)
             sent.add(data)
-            try:
-                await side.append(batch("a", data))
-            except PublishUncertain:
-                uncertain.add(data)
+            await side.append(batch("a", data))
 
-    for round_ in range(30):
+    rounds = 0
+    for round_ in range(60):
+        rounds += 1
         await asyncio.gather(*[publish(4 * round_ + name) for name in range(4)])
-        if network.cuts > 4:
+        appended = await append_each(side, [batch(name, b"%d" % rounds) for name in spread])
+        assert [one.last for one in appended] == [rounds + 1] * len(spread)
+        if network.cuts > 12:
             break
-    assert network.cuts > 4
+    assert network.cuts > 12
     network.stop_cutting()
     stored = datas(await side.page("a", limit=2000))
-    assert len(stored) == len(set(stored))
-    assert set(stored) | uncertain == sent
-    assert len(uncertain) == 0
+    assert (len(stored), set(stored)) == (len(sent), sent)
+    for name in spread:
+        assert datas(await side.page(name, limit=100)) == [b"%d" % number for number in range(rounds + 1)]
 
 
 def test_an_odd_socket_is_left_alone() -> None:

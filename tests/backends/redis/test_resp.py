@@ -83,7 +83,7 @@ def test_commands_are_packed_alike(words: list[bytes | str | int]) -> None:
 
 
 async def test_the_backend_works_without_hiredis(monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str) -> None:
-    from sse_bridge.backends.redis import RedisBackend, aio, calls, link, startup, threads
+    from sse_bridge.backends.redis import RedisBackend, aio, link, scripts, startup, threads
     from sse_bridge.config import Settings
     from sse_bridge.follow.page import ReadRequest
     from tests.backends.sides import Recorder, batch, datas
@@ -91,7 +91,7 @@ async def test_the_backend_works_without_hiredis(monkeypatch: pytest.MonkeyPatch
 
     for module in (aio, threads, link):
         monkeypatch.setattr(module, "new_reader", PurePythonReader)
-    for module in (aio, threads, link, calls):
+    for module in (aio, threads, link, scripts):
         monkeypatch.setattr(module, "pack", pack_python)
     assert startup
     backend = RedisBackend(Settings(url=redis_url, prefix=prefix))

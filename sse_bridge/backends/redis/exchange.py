@@ -1,0 +1,119 @@
+"""One round trip of several calls over one connection; no I/O.
+
+Appends of one entry to different channels share commands where one server has all channels: a quarter of what each costs
+Redis, and a fifth of what it costs the client, is the command. Each still has a fate of its own, and whatever is tried again
+goes alone, for it must say how old it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
+
+from .calls import AppendCall, Call
+from .resp import ReplyError
+from .scripts import RETRYABLE, error_code
+from .urls import Address
+
+TOGETHER: Final = 32  # in one command, which Redis does without looking up: a third of a millisecond
+
+
+class Parcel(Protocol):
+    """One command and its one reply: a call, or several."""
+
+    @property
+    def ask(self) -> Address | None: ...
+
+    def command(self, now: float) -> bytes: ...
+
+    def replied(self, reply: Any, asked: Address) -> bool: ...
+
+    def broke(self, error: BaseException) -> None: ...
+
+
+class Together:
+    """Appends to different channels in one command.
+
+    Args:
+        calls: plain ones.
+    """
+
+    ask = None
+
+    def __init__(self, calls: Sequence[AppendCall]) -> None:
+        self._calls = calls
+
+    def command(self, now: float) -> bytes:
+        calls = self._calls
+        whole = False
+        for call in calls:
+            call.sent_at = now
+            whole = whole or call.whole
+        codec = calls[0].codec
+        return codec.append_each_script.call(codec.append_each([call.batch for call in calls]), whole=whole)
+
+    def replied(self, reply: Any, asked: Address) -> bool:
+        replies = reply
+        if isinstance(reply, ReplyError):  # instead of a list: nothing was done to any of them
+            code = error_code(str(reply))
+            if code != "NOSCRIPT" and code not in RETRYABLE:
+                for call in self._calls:
+                    call.alone = True  # it may be meant for one: an ACL is asked for the keys of all
+                    call.pause = False
+                return False
+            replies = [reply] * len(self._calls)
+        return any([call.replied(own, asked) for call, own in zip(self._calls, replies, strict=True)])
+
+    def broke(self, error: BaseException) -> None:
+        for call in self._calls:
+            call.broke(error)
+
+
+class Exchange:
+    """Bytes out, replies in, and what a break means.
+
+    Attributes:
+        payload: what to send.
+        wrong_routes: an answer said that this server is not, or no longer, the one to ask.
+    """
+
+    def __init__(self, calls: Sequence[Call[Any]], address: Address, now: float) -> None:
+        parcels: Sequence[Parcel] = calls
+        if len(calls) > 1 and calls[0].codec.groups:
+            parcels = list(_parcels(calls))
+        self.payload = b"".join([parcel.command(now) for parcel in parcels])
+        self.wrong_routes = False
+        self._address = address
+        self._waiting = deque(parcels)
+        self._skip = bool(parcels[0].ask)
+
+    @property
+    def open(self) -> bool:
+        """Whether replies are still to come."""
+        return bool(self._waiting)
+
+    def replied(self, reply: Any) -> None:
+        if self._skip:  # the answer to ASKING
+            self._skip = False
+            return
+        if self._waiting.popleft().replied(reply, self._address):
+            self.wrong_routes = True
+        self._skip = bool(self._waiting and self._waiting[0].ask)
+
+    def broke(self, error: BaseException) -> None:
+        for parcel in self._waiting:
+            parcel.broke(error)
+
+
+def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
+    """Calls to one server that is no cluster's; they are to different channels, so their order does not matter."""
+    plain: list[AppendCall] = []
+    for call in calls:
+        if isinstance(call, AppendCall) and call.plain:
+            plain.append(call)
+        else:
+            yield call
+    for start in range(0, len(plain), TOGETHER):
+        calls = plain[start : start + TOGETHER]
+        yield Together(calls) if len(calls) > 1 else calls[0]
