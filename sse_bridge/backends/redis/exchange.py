@@ -16,7 +16,9 @@ from .resp import ReplyError
 from .scripts import RETRYABLE, error_code
 from .urls import Address
 
-TOGETHER: Final = 32  # in one command, which Redis does without looking up: a third of a millisecond
+# In one command, which Redis does without looking up: for a third of a millisecond.
+TOGETHER: Final = 32
+BYTES_TOGETHER: Final = 65_536
 
 
 class Parcel(Protocol):
@@ -59,6 +61,7 @@ class Together:
             code = error_code(str(reply))
             if code != "NOSCRIPT" and code not in RETRYABLE:
                 for call in self._calls:
+                    call.refused(reply)
                     call.alone = True  # it may be meant for one: an ACL is asked for the keys of all
                     call.pause = False
                 return False
@@ -107,13 +110,24 @@ class Exchange:
 
 
 def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
-    """Calls to one server that is no cluster's; they are to different channels, so their order does not matter."""
+    """Calls to one server that is no cluster's; those of one channel stay in their order."""
     plain: list[AppendCall] = []
+    size = 0
     for call in calls:
-        if isinstance(call, AppendCall) and call.plain:
-            plain.append(call)
-        else:
+        if not (isinstance(call, AppendCall) and call.plain):
+            if any(each.channel == call.channel for each in plain):
+                yield _together(plain)
+                plain, size = [], 0
             yield call
-    for start in range(0, len(plain), TOGETHER):
-        calls = plain[start : start + TOGETHER]
-        yield Together(calls) if len(calls) > 1 else calls[0]
+            continue
+        plain.append(call)
+        size += len(call.batch.entries[0].data)
+        if len(plain) == TOGETHER or size >= BYTES_TOGETHER:
+            yield _together(plain)
+            plain, size = [], 0
+    if plain:
+        yield _together(plain)
+
+
+def _together(calls: Sequence[AppendCall]) -> Parcel:
+    return Together(calls) if len(calls) > 1 else calls[0]

@@ -10,7 +10,7 @@ import redis
 
 from sse_bridge.backends.base import Appended
 from sse_bridge.backends.redis.calls import AppendCall
-from sse_bridge.backends.redis.exchange import TOGETHER, Exchange
+from sse_bridge.backends.redis.exchange import BYTES_TOGETHER, TOGETHER, Exchange
 from sse_bridge.backends.redis.keys import Keys
 from sse_bridge.backends.redis.resp import ReplyError, new_reader
 from sse_bridge.backends.redis.scripts import Codec
@@ -195,6 +195,31 @@ class TestExchange:
         codec = self.codec()
         _, commands = self.exchange(AppendCall(codec, batch("a", b"1")), AppendCall(codec, batch("b", b"1", b"2")))
         assert {command[1] for command in commands} == {codec.append_script.sha}
+
+    def test_those_of_one_channel_stay_in_order(self) -> None:
+        codec = self.codec()
+        _, commands = self.exchange(
+            *[
+                AppendCall(codec, each)
+                for each in (
+                    batch("a", b"1"),
+                    batch("b", b"2"),
+                    batch("other", b"3", ephemeral=True),
+                    batch("b", b"4", ephemeral=True),
+                    batch("b", b"5"),
+                    batch("a", b"6", b"7"),
+                    batch("b", b"8"),
+                )
+            ]
+        )
+        data = [[word for word in command if word.isdigit() and len(word) == 1] for command in commands]
+        assert [words[1:] for words in data] == [[b"3"], [b"1", b"2"], [b"4"], [b"6", b"7"], [b"5", b"8"]]
+
+    def test_large_ones_do_not_hold_redis_up(self) -> None:
+        codec = self.codec()
+        sizes = [1, BYTES_TOGETHER - 1, 1, 2, BYTES_TOGETHER, 1]
+        _, commands = self.exchange(*[AppendCall(codec, batch(f"c{i}", b"x" * size)) for i, size in enumerate(sizes)])
+        assert [int(command[2]) // 2 for command in commands] == [2, 3, 1]
 
     def test_a_break_makes_each_say_its_age(self) -> None:
         codec = self.codec()
