@@ -1,8 +1,8 @@
 """One round trip of several calls over one connection; no I/O.
 
-Appends of one entry to different channels share commands where one server has all channels: a quarter of what each costs
-Redis, and a fifth of what it costs the client, is the command. Each still has a fate of its own, and whatever is tried again
-goes alone, for it must say how old it is.
+Appends of one entry to different channels share commands where one server has all channels, which costs Redis a sixth less
+and the client a seventh. Each still has a fate of its own, and one whose fate is unknown is tried again alone, for it must say
+how old it is.
 """
 
 from __future__ import annotations

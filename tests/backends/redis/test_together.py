@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sse_bridge.backends.base import Appended
 from sse_bridge.backends.redis.calls import AppendCall
@@ -196,24 +198,37 @@ class TestExchange:
         _, commands = self.exchange(AppendCall(codec, batch("a", b"1")), AppendCall(codec, batch("b", b"1", b"2")))
         assert {command[1] for command in commands} == {codec.append_script.sha}
 
-    def test_those_of_one_channel_stay_in_order(self) -> None:
-        codec = self.codec()
-        _, commands = self.exchange(
-            *[
-                AppendCall(codec, each)
-                for each in (
-                    batch("a", b"1"),
-                    batch("b", b"2"),
-                    batch("other", b"3", ephemeral=True),
-                    batch("b", b"4", ephemeral=True),
-                    batch("b", b"5"),
-                    batch("a", b"6", b"7"),
-                    batch("b", b"8"),
-                )
-            ]
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from("abcdef"), st.sampled_from(["plain", "ephemeral", "two"]), st.sampled_from([1, 40_000])
+            ),
+            min_size=2,
+            max_size=80,
         )
-        data = [[word for word in command if word.isdigit() and len(word) == 1] for command in commands]
-        assert [words[1:] for words in data] == [[b"3"], [b"1", b"2"], [b"4"], [b"6", b"7"], [b"5", b"8"]]
+    )
+    def test_each_goes_once_and_those_of_one_channel_in_order(self, asked: list[tuple[str, str, int]]) -> None:
+        codec = self.codec()
+        calls = []
+        for number, (channel, kind, size) in enumerate(asked):
+            data = [b"%d " % number + b"x" * size] * (2 if kind == "two" else 1)
+            calls.append(AppendCall(codec, batch(channel, *data, ephemeral=kind == "ephemeral")))
+        _, commands = self.exchange(*calls)
+        sent: dict[bytes, list[int]] = {}
+        for command in commands:
+            together = command[1] == codec.append_each_script.sha
+            keys = int(command[2])
+            assert keys <= 2 * TOGETHER
+            arguments = command[3 + keys :]
+            channels = arguments[1::4] if together else arguments[2:3]
+            datas = arguments[4::4] if together else arguments[5:6]
+            assert sum(map(len, datas[:-1])) < BYTES_TOGETHER
+            for channel, data in zip(channels, datas, strict=True):
+                sent.setdefault(channel, []).append(int(data.split()[0]))
+        wanted: dict[bytes, list[int]] = {}
+        for number, (channel, _, _) in enumerate(asked):
+            wanted.setdefault(codec.keys.of(channel)[2], []).append(number)
+        assert sent == wanted
 
     def test_large_ones_do_not_hold_redis_up(self) -> None:
         codec = self.codec()
