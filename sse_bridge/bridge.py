@@ -146,7 +146,7 @@ class Bridge(DeadLetters, Revocations):
         return position_of(batch, await self.appends.aappend(batch))
 
     def publish_many(self, items: Iterable[Item]) -> list[Result]:
-        """Publishes many events in one round trip, all or nothing per channel.
+        """Publishes many events in one round trip per server, all or nothing per channel.
 
         Args:
             items: ``(channel, data)``, ``(channel, data, type)`` or `Event`.

@@ -253,10 +253,14 @@ class LoopHub:
         self.guard.link(self._upstream)
 
     def _unlink(self) -> None:
-        upstream, self._upstream = self._upstream, None  # whatever closing it brings, the next reader gets another
-        if upstream is not None:
-            self.guard.unlinked()
+        upstream, self._upstream = self._upstream, None
+        if upstream is None:
+            return
+        try:
             upstream.close()
+        except Exception:
+            logger.exception("the live link failed to close; the next reader gets another")
+        self.guard.unlinked()  # when nothing can be told by it any more
 
     def _work_again(self) -> None:
         self._retry = None

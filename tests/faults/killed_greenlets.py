@@ -67,9 +67,10 @@ class Life:
         self.positions[number] = str(self.bridge.publish(self.name, [self.name, number]))
 
     def publish_many(self) -> None:
-        numbers = range(self.tried, self.tried + 3)
-        self.tried += 3
-        results = self.bridge.publish_many([(self.name, [self.name, number]) for number in numbers])
+        numbers = range(self.tried, self.tried + self.chance.choice((1, 3)))
+        self.tried += len(numbers)
+        items = [(self.name, [self.name, number]) for number in numbers]
+        *results, _ = self.bridge.publish_many([*items, (f"{self.name}.beside", 0)])  # one shares its call with this
         for number, result in zip(numbers, results, strict=True):
             assert not isinstance(result, Exception), result
             self.positions[number] = str(result)

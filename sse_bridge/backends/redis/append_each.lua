@@ -2,20 +2,22 @@
 -- an append costs Redis a sixth less.
 --
 -- KEYS  two per channel: meta, list
--- ARGV  1 epoch candidate   2… four per channel: pub/sub channel, check, head, data
+-- ARGV  five per channel: epoch candidate, pub/sub channel, check, head, data
 --
 -- scripts.py makes append.lua the function `append` before it, with a TIME for all of them.
+--
+-- Redis looks at maxmemory until the first write only: behind a new channel, whose list is deleted first, all are stored.
 --
 -- Returns what append.lua returns for each, errors included: what is refused to one channel says nothing of the others.
 
 local replies = {}
 for i = 1, #KEYS / 2 do
-  local at = 4 * i - 2
+  local at = 5 * i - 4
   local done, reply = pcall(
-    append, {KEYS[2 * i - 1], KEYS[2 * i]}, {ARGV[1], 's', ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]}
+    append, {KEYS[2 * i - 1], KEYS[2 * i]}, {ARGV[at], 's', ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]}
   )
   if not done and type(reply) ~= 'table' then
-    reply = redis.error_reply(reply) -- Redis 6 raises text
+    reply = redis.error_reply(reply) -- Lua's own errors are text, and Redis's as well before 7
   end
   replies[i] = reply
 end

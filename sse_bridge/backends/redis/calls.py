@@ -158,7 +158,7 @@ class AppendCall(Call[Appended]):
         self.repeatable = not batch.ephemeral
 
     @property
-    def plain(self) -> bool:
+    def groupable(self) -> bool:
         """A first attempt with one new entry, which may share a command with those to other channels."""
         batch = self.batch
         if self.alone or self._unknown_since is not None or len(batch.entries) > 1:

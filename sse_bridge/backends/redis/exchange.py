@@ -7,18 +7,20 @@ how old it is.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from .calls import AppendCall, Call
 from .resp import ReplyError
-from .scripts import RETRYABLE, error_code
+from .scripts import error_code
 from .urls import Address
 
-# In one command, which Redis does without looking up: for a third of a millisecond.
+# In one command, which Redis does without looking up: short events for a third of a millisecond.
 TOGETHER: Final = 32
 BYTES_TOGETHER: Final = 65_536
+# Errors for a whole call, which has done nothing then, that may be meant for some of its channels only.
+DIVIDED: Final = frozenset({"NOPERM", "CROSSSLOT"})
 
 
 class Parcel(Protocol):
@@ -57,13 +59,15 @@ class Together:
 
     def replied(self, reply: Any, asked: Address) -> bool:
         replies = reply
-        if isinstance(reply, ReplyError):  # instead of a list: nothing was done to any of them
+        if isinstance(reply, ReplyError):  # instead of a list
             code = error_code(str(reply))
-            if code != "NOSCRIPT" and code not in RETRYABLE:
+            if code in DIVIDED:
                 for call in self._calls:
                     call.refused(reply)
-                    call.alone = True  # it may be meant for one: an ACL is asked for the keys of all
+                    call.alone = True
                     call.pause = False
+                    if code == "CROSSSLOT":  # a server of a cluster, reached by the URL of a single one
+                        call.codec.groups = False
                 return False
             replies = [reply] * len(self._calls)
         return any([call.replied(own, asked) for call, own in zip(self._calls, replies, strict=True)])
@@ -110,23 +114,24 @@ class Exchange:
 
 
 def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
-    """Calls to one server that is no cluster's; those of one channel stay in their order."""
-    plain: list[AppendCall] = []
+    """Calls to one server that is no cluster's. Two of one channel keep their order whatever is refused: by one script."""
+    channels = [call.channel for call in calls]
+    repeated = (
+        {name for name, count in Counter(channels).items() if count > 1} if len(set(channels)) < len(calls) else ()
+    )
+    group: list[AppendCall] = []
     size = 0
     for call in calls:
-        if not (isinstance(call, AppendCall) and call.plain):
-            if any(each.channel == call.channel for each in plain):
-                yield _together(plain)
-                plain, size = [], 0
+        if not (isinstance(call, AppendCall) and call.groupable) or call.channel in repeated:
             yield call
             continue
-        plain.append(call)
+        group.append(call)
         size += len(call.batch.entries[0].data)
-        if len(plain) == TOGETHER or size >= BYTES_TOGETHER:
-            yield _together(plain)
-            plain, size = [], 0
-    if plain:
-        yield _together(plain)
+        if len(group) == TOGETHER or size >= BYTES_TOGETHER:
+            yield _together(group)
+            group, size = [], 0
+    if group:
+        yield _together(group)
 
 
 def _together(calls: Sequence[AppendCall]) -> Parcel:

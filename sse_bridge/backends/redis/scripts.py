@@ -73,12 +73,16 @@ class Codec:
         replay_seconds: how long after the last append.
         sharded: announce with SPUBLISH, in the channel's own slot of a cluster.
         adopt: take over a stored retention, and store none where there is none.
+
+    Attributes:
+        groups: one command may append to several channels: not in a cluster, where each has its own slot.
     """
 
     def __init__(self, keys: Keys, replay_size: int, replay_seconds: float, sharded: bool, adopt: bool = False) -> None:
         self.keys = keys
         self._adopt = adopt
         self._sharded = sharded
+        self.groups = not sharded
         self.foreign_records = 0  # met so far, in this process
         self._foreign: set[str] = set()  # channels where one was reported
         self.retain(replay_size, replay_seconds)
@@ -95,13 +99,21 @@ class Codec:
         constants = (
             "local PUBLISH, TRIM_AT, KEEP, LIST_MS, META_MS, RENEW_SECONDS = "
             f"'{'SPUBLISH' if self._sharded else 'PUBLISH'}', {replay_size + max(16, replay_size // 8)}, {-replay_size}, "
-            f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}\n"
+            f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}"
         )
         append = lua("append")
-        self.append_script = Script(f"{constants}local TIME\n{append}")
+        self.append_script = Script("\n".join((constants, "local TIME", append)))
         self.append_each_script = Script(
-            f"{constants}local TIME = redis.call('TIME')\n"
-            f"local function append(KEYS, ARGV)\n{append}end\n{lua('append_each')}"
+            "\n".join(
+                (
+                    constants,
+                    "local TIME = redis.call('TIME')",
+                    "local function append(KEYS, ARGV)",
+                    append,
+                    "end",
+                    lua("append_each"),
+                )
+            )
         )
 
     @property
@@ -129,20 +141,15 @@ class Codec:
             arguments += (entry.check, entry.head, entry.data)
         return tuple(arguments)
 
-    @property
-    def groups(self) -> bool:
-        """Whether one command may append to several channels: in a cluster each is in its own slot."""
-        return not self._sharded
-
     def append_each(self, batches: Sequence[Append]) -> list[Any]:
         """Number of keys, keys and arguments of a first attempt to append one entry to each of these channels."""
         keys: list[Any] = []
-        arguments: list[Any] = [batches[0].epoch_candidate]
+        arguments: list[Any] = []
         for batch in batches:
             meta, log_key, announce = self.keys.of(batch.channel)
             check, head, data = batch.entries[0]
             keys += (meta, log_key)
-            arguments += (announce, check, head, data)
+            arguments += (batch.epoch_candidate, announce, check, head, data)
         return [b"%d" % len(keys), *keys, *arguments]
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.wait import await_for
 
 HERE = ("127.0.0.1", 6379)
+NAMES = [f"c{number}" for number in range(200)]
 
 
 def calls(server: RedisServer, command: str) -> int:
@@ -135,6 +137,17 @@ async def test_what_goes_alone_and_what_goes_together(side: Side) -> None:
     assert (await side.append(batch("key", b"1", idempotency_key="k"))).recognised
 
 
+async def test_no_refusal_turns_a_channels_events_round(side: Side, admin: redis.Redis) -> None:
+    sink = Recorder()
+    side.upstream(sink).subscribe(["a"])
+    await await_for(lambda: sink.confirmations("a"))
+    admin.script_flush()
+    await side.publish("alone", b"1")  # Redis knows the script of lone ones now, and not the other
+    await append_each(side, [batch("b", b"1"), batch("a", b"1"), batch("a", b"2", ephemeral=True), batch("c", b"1")])
+    await await_for(lambda: len(sink.data("a")) == 2)
+    assert sink.data("a") == [b"1", b"2"]
+
+
 async def test_out_of_memory_and_read_only_are_told_of_each(
     make_side: Callable[..., Side], private_redis: Callable[..., RedisServer]
 ) -> None:
@@ -201,7 +214,7 @@ class TestExchange:
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from("abcdef"), st.sampled_from(["plain", "ephemeral", "two"]), st.sampled_from([1, 40_000])
+                st.sampled_from(NAMES), st.sampled_from(["plain", "ephemeral", "two"]), st.sampled_from([1, 40_000])
             ),
             min_size=2,
             max_size=80,
@@ -215,13 +228,17 @@ class TestExchange:
             calls.append(AppendCall(codec, batch(channel, *data, ephemeral=kind == "ephemeral")))
         _, commands = self.exchange(*calls)
         sent: dict[bytes, list[int]] = {}
+        counts = Counter(codec.keys.of(channel)[2] for channel, _, _ in asked)
+        repeated = {channel for channel, count in counts.items() if count > 1}
         for command in commands:
             together = command[1] == codec.append_each_script.sha
             keys = int(command[2])
             assert keys <= 2 * TOGETHER
             arguments = command[3 + keys :]
-            channels = arguments[1::4] if together else arguments[2:3]
-            datas = arguments[4::4] if together else arguments[5:6]
+            channels = arguments[1::5] if together else arguments[2:3]
+            datas = arguments[4::5] if together else arguments[5:6]
+            if together:
+                assert not repeated.intersection(channels)
             assert sum(map(len, datas[:-1])) < BYTES_TOGETHER
             for channel, data in zip(channels, datas, strict=True):
                 sent.setdefault(channel, []).append(int(data.split()[0]))
@@ -235,6 +252,46 @@ class TestExchange:
         sizes = [1, BYTES_TOGETHER - 1, 1, 2, BYTES_TOGETHER, 1]
         _, commands = self.exchange(*[AppendCall(codec, batch(f"c{i}", b"x" * size)) for i, size in enumerate(sizes)])
         assert [int(command[2]) // 2 for command in commands] == [2, 3, 1]
+
+    @pytest.mark.parametrize(
+        ("reply", "wrong_routes"),
+        [
+            (ReplyError("READONLY You can't write against a read only replica."), True),
+            ([b"epoch 1", ReplyError("READONLY You can't write against a read only replica. script: …")], True),
+            (
+                [b"epoch 1", ReplyError("@user_script: 58: -READONLY You can't write against a read only replica.")],
+                True,
+            ),
+            (ReplyError("LOADING Redis is loading the dataset in memory"), False),
+            (ReplyError("BUSY Redis is busy running a script."), False),
+        ],
+    )
+    def test_what_another_attempt_may_find_better(self, reply: Any, wrong_routes: bool) -> None:
+        codec = self.codec()
+        pair = [AppendCall(codec, batch(name, b"1")) for name in "ab"]
+        exchange, _ = self.exchange(*pair)
+        exchange.replied(reply)
+        assert exchange.wrong_routes == wrong_routes
+        assert [call.done for call in pair] == [isinstance(reply, list), False]
+        assert pair[1].pause
+
+    @pytest.mark.parametrize("code", ["NOPERM", "CROSSSLOT"])
+    def test_what_may_be_meant_for_one(self, code: str) -> None:
+        codec = self.codec()
+        pair = [AppendCall(codec, batch(name, b"1")) for name in "ab"]
+        exchange, _ = self.exchange(*pair)
+        exchange.replied(ReplyError(f"{code} for some of the keys"))
+        assert not any(call.done or call.pause for call in pair)
+        _, commands = self.exchange(*pair)
+        assert [(command[1], command[6]) for command in commands] == [(codec.append_script.sha, b"s")] * 2
+        _, commands = self.exchange(*[AppendCall(codec, batch(name, b"1")) for name in "cd"])
+        assert len(commands) == (1 if code == "NOPERM" else 2)  # a cluster refuses whatever shares a command
+
+    def test_what_is_meant_for_all(self) -> None:
+        pair = [AppendCall(self.codec(), batch(name, b"1")) for name in "ab"]
+        exchange, _ = self.exchange(*pair)
+        exchange.replied(ReplyError("ERR something that nobody knows"))
+        assert [type(call.error) for call in pair] == [BackendError] * 2
 
     def test_a_break_makes_each_say_its_age(self) -> None:
         codec = self.codec()
