@@ -48,10 +48,10 @@ def lua(name: str) -> str:
 
 
 class Script:
-    """A Lua program and its SHA-1, by which Redis knows it."""
+    """A Lua program, made of these parts, and its SHA-1, by which Redis knows it."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source.encode()
+    def __init__(self, *parts: str) -> None:
+        self.source = "\n".join(parts).encode()
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
     def call(self, arguments: Sequence[Any], *, whole: bool) -> bytes:
@@ -102,18 +102,14 @@ class Codec:
             f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}"
         )
         append = lua("append")
-        self.append_script = Script("\n".join((constants, "local TIME", append)))
+        self.append_script = Script(constants, "local TIME", append)
         self.append_each_script = Script(
-            "\n".join(
-                (
-                    constants,
-                    "local TIME = redis.call('TIME')",
-                    "local function append(KEYS, ARGV)",
-                    append,
-                    "end",
-                    lua("append_each"),
-                )
-            )
+            constants,
+            "local TIME = redis.call('TIME')",
+            "local function append(KEYS, ARGV)",
+            append,
+            "end",
+            lua("append_each"),
         )
 
     @property
