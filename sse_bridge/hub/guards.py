@@ -60,9 +60,16 @@ class _Guard:
             self._subscribed = True
             upstream.subscribe((CONTROL,))
 
-    def unlinked(self) -> None:
+    def unlink(self, upstream: Upstream | None) -> None:
+        """Closes a link that the hub has forgotten already: if that fails, the next reader gets another all the same."""
+        if upstream is None:
+            return
+        try:
+            upstream.close()
+        except Exception:
+            logger.exception("the live link failed to close; the next reader gets another")
         self._subscribed = False
-        self.ward.unlinked()
+        self.ward.unlinked()  # when nothing can be told by it any more
 
 
 class ThreadGuard(_Guard):

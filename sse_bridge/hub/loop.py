@@ -214,7 +214,8 @@ class LoopHub:
                 handle.cancel()
         for task in self._reading:
             task.cancel()
-        self._unlink()
+        upstream, self._upstream = self._upstream, None
+        self.guard.unlink(upstream)
 
     # the Sink
 
@@ -252,16 +253,6 @@ class LoopHub:
             self._upstream.subscribe(channels)
         self.guard.link(self._upstream)
 
-    def _unlink(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is None:
-            return
-        try:
-            upstream.close()
-        except Exception:
-            logger.exception("the live link failed to close; the next reader gets another")
-        self.guard.unlinked()  # when nothing can be told by it any more
-
     def _work_again(self) -> None:
         self._retry = None
         self.work()
@@ -293,7 +284,8 @@ class LoopHub:
         if gone and self._upstream is not None:
             self._upstream.unsubscribe(gone)
         if not self.board.feeds and not self.guard.ward.busy:
-            self._unlink()
+            upstream, self._upstream = self._upstream, None
+            self.guard.unlink(upstream)
             return
         self.board.check_some(now)
         self.work()

@@ -200,7 +200,8 @@ class ThreadHub:
             guest.dismiss()
         self.work()
         with self._upstream_lock:
-            self._unlink()
+            upstream, self._upstream = self._upstream, None
+            self.guard.unlink(upstream)
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join(timeout=5.0)
 
@@ -290,16 +291,6 @@ class ThreadHub:
                 self._upstream.subscribe(channels)
             self.guard.link(self._upstream)
 
-    def _unlink(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is None:
-            return
-        try:
-            upstream.close()
-        except Exception:
-            logger.exception("the live link failed to close; the next reader gets another")
-        self.guard.unlinked()  # when nothing can be told by it any more
-
     def _keep(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
         while not self.closed:
@@ -359,7 +350,8 @@ class ThreadHub:
                 if idle:
                     self._keeper = None  # the next reader starts another
             if idle:
-                self._unlink()
+                upstream, self._upstream = self._upstream, None
+                self.guard.unlink(upstream)
             elif gone and self._upstream is not None:
                 self._upstream.unsubscribe(gone)
         return not idle

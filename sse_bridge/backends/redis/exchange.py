@@ -115,14 +115,11 @@ class Exchange:
 
 def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
     """Calls to one server that is no cluster's. Two of one channel keep their order whatever is refused: by one script."""
-    channels = [call.channel for call in calls]
-    repeated = (
-        {name for name, count in Counter(channels).items() if count > 1} if len(set(channels)) < len(calls) else ()
-    )
+    counts = Counter([call.channel for call in calls])
     group: list[AppendCall] = []
     size = 0
     for call in calls:
-        if not (isinstance(call, AppendCall) and call.groupable) or call.channel in repeated:
+        if not (isinstance(call, AppendCall) and call.groupable) or counts[call.channel] > 1:
             yield call
             continue
         group.append(call)
