@@ -55,6 +55,16 @@ def _storm(results: Results) -> float | None:
     return live / connect if live and connect else None
 
 
+def _append_to_commands(results: Results) -> float | None:
+    """Machines differ by half and more; this ratio does not."""
+    append, *commands = (
+        results.median("F5", "ours", f"{way}_pipelined.redis_cpu_us") for way in ("bare", "xadd", "publish")
+    )
+    if append is None or None in commands:
+        return None
+    return append / sum(each or 0.0 for each in commands)
+
+
 BOUNDS: tuple[Bound, ...] = (
     Bound("all", "events that ours lost, the worst run", _lost, 0, "events"),
     Bound("F1", "CPU per delivered event", lambda r: r.median("F1", "ours", "cpu_us"), 0.5, "µs"),
@@ -71,8 +81,9 @@ BOUNDS: tuple[Bound, ...] = (
     Bound("F5", "apublish, 100 tasks on one channel", lambda r: r.median("F5", "ours", "apublish.us"), 30, "µs"),
     Bound("F5", "apublish, 100 tasks on 100 channels", lambda r: r.median("F5", "ours", "apublish_spread.us"), 30, "µs"),
     Bound("F5", "publish_many(100), per event", lambda r: r.median("F5", "ours", "many.us"), 25, "µs"),
-    Bound("F5", "Redis per publish", lambda r: r.median("F5", "ours", "publish.redis_us"), 6, "µs"),
-    Bound("F5", "Redis per event of a batch", lambda r: r.median("F5", "ours", "many.redis_us"), 3.5, "µs"),
+    Bound("F5", "Redis's CPU per publish, pipelined", lambda r: r.median("F5", "ours", "bare_pipelined.redis_cpu_us"), 6, "µs"),
+    Bound("F5", "the same, of XADD's and PUBLISH's (1.8 µs where the bound was set)", _append_to_commands, 6 / 1.8),
+    Bound("F5", "Redis's CPU per event of a batch", lambda r: r.median("F5", "ours", "many.redis_cpu_us"), 3.5, "µs"),
     Bound("F6", "all live, of the floor's connect time", _storm, 3),
     Bound("F7", "gevent, burst: times cheaper than Flask-SSE", _times_better("F7.1", "ours-gevent", "flask-sse"), 30, least=True),
     Bound("F7", "gevent, steady: times cheaper than Flask-SSE", _times_better("F7.2", "ours-gevent", "flask-sse"), 3, least=True),

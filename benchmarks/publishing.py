@@ -1,7 +1,9 @@
 """F5: what publishing costs the publisher, and Redis. `python -m benchmarks.publishing '{"url": …}'` prints JSON.
 
 All ways take turns within one process, on one connection each, so that the machine's drift hits all of them. The anchor
-is the append script itself, by EVALSHA through redis-py with arguments made beforehand: what nobody can avoid.
+is the append script itself, by EVALSHA through redis-py with arguments made beforehand: what nobody can avoid. What a
+command costs Redis is its process's CPU while pipelines keep it busy, with XADD and PUBLISH beside the script: between
+commands that come one by one it sleeps, and most of its CPU is waking up.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 
@@ -26,73 +29,70 @@ from sse_bridge.publication import single
 
 ROUNDS = 7
 SINGLES = 2000  # events per way and round
+PIPELINE = 100
 TASKS = 100
 SUBSCRIBERS = 50  # connections to which one PUBLISH goes: as many processes with readers
 
 
 class Meter:
-    """Collects µs per event of wall time, of the client's CPU and of Redis's, per way of publishing."""
+    """Collects µs per event of wall time, of the client's CPU, inside Redis's command and of Redis's CPU, per way."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self.samples: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+        self.samples: defaultdict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
 
     @contextmanager
     def measured(self, way: str, events: int) -> Iterator[None]:
         self._client.config_resetstat()
+        broker = used(self._client)
         cpu, began = time.process_time(), time.perf_counter()
         yield
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        # time inside the command alone: what limits a server that many publish to at once, by pipelines
+        broker = used(self._client) - broker
         commands = self._client.info("commandstats")
-        inside = sum(commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("evalsha", "publish"))
-        if way != "publish_redis":
+        inside = sum(commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("evalsha", "publish", "xadd"))
+        if not way.startswith("publish_"):
             inside -= commands.get("cmdstat_publish", {}).get("usec", 0)  # part of the script's time already
-        self.samples[way].append((seconds / events * 1e6, cpu / events * 1e6, inside / events))
+        per_event = 1e6 / events
+        self.samples[way].append((seconds * per_event, cpu * per_event, inside / events, broker * per_event))
 
     def medians(self) -> dict[str, dict[str, float]]:
+        keys = ("us", "client_cpu_us", "redis_us", "redis_cpu_us")
         return {
-            way: dict(
-                zip(
-                    ("us", "client_cpu_us", "redis_us"), map(statistics.median, zip(*samples, strict=True)), strict=True
-                )
-            )
+            way: dict(zip(keys, map(statistics.median, zip(*samples, strict=True)), strict=True))
             for way, samples in self.samples.items()
         }
 
 
-def bare_evalsha(bridge: Bridge, client: redis.Redis, data: Json) -> Callable[[int], Callable[[], None]]:
-    """Prepares so many calls; what it returns makes them."""
+def used(client: redis.Redis) -> float:
+    """Redis's CPU so far, in seconds, of its thread that executes commands."""
+    info = client.info("cpu")
+    return float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"])
+
+
+def in_pipelines(client: redis.Redis, commands: Sequence[Sequence[Any]]) -> None:
+    for start in range(0, len(commands), PIPELINE):
+        with client.pipeline(transaction=False) as pipeline:
+            for command in commands[start : start + PIPELINE]:
+                pipeline.execute_command(*command)
+            pipeline.execute()
+
+
+def appends(bridge: Bridge, data: Json, count: int) -> list[tuple[Any, ...]]:
+    """So many commands, each of which appends one event."""
     codec = bridge.backend._codec  # type: ignore[attr-defined]  # the only way to send exactly what the library sends
-
-    def prepare(count: int) -> Callable[[], None]:
-        calls = [
-            codec.append(single(bridge.settings, "bare", data, None, "user_facing", True, None), None)
-            for _ in range(count)
-        ]
-        sha = codec.append_script.sha.decode()
-
-        def run() -> None:
-            for arguments in calls:
-                client.evalsha(sha, *arguments)
-
-        return run
-
-    return prepare
+    batches = [single(bridge.settings, "bare", data, None, "user_facing", True, None) for _ in range(count)]
+    return [("EVALSHA", codec.append_script.sha, *codec.append(batch, None)) for batch in batches]
 
 
 def fan_out(client: redis.Redis, payload: bytes) -> float:
     """Redis's CPU, in µs, for carrying one message to one more subscriber: what many workers cost."""
 
-    def used() -> float:
-        info = client.info("cpu")
-        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
-
     def publish(channel: str) -> float:
-        before = used()
+        before = used(client)
         for _ in range(SINGLES):
             client.publish(channel, payload)
-        return used() - before
+        return used(client) - before
 
     address = client.connection_pool.connection_kwargs
     alone = publish("nobody")
@@ -139,19 +139,26 @@ def main() -> None:
     data = Json(event(0, 0, 200))
     bridge, client = Bridge(url), redis.Redis.from_url(url)
     meter = Meter(client)
-    bare = bare_evalsha(bridge, client, data)
+    payload = event(0, 0, 200)
     bridge.publish("warm", data)
-    bare(10)()
     client.publish("warm", b"{}")
 
     for _ in range(ROUNDS):
-        prepared = bare(SINGLES)
+        commands = appends(bridge, data, SINGLES)
         with meter.measured("bare", SINGLES):
-            prepared()
+            for command in commands:
+                client.execute_command(*command)
+        commands = appends(bridge, data, SINGLES)
+        with meter.measured("bare_pipelined", SINGLES):
+            in_pipelines(client, commands)
+        with meter.measured("xadd_pipelined", SINGLES):
+            in_pipelines(client, [("XADD", "anchor", "*", "data", payload)] * SINGLES)
+        client.delete("anchor")
+        with meter.measured("publish_pipelined", SINGLES):
+            in_pipelines(client, [("PUBLISH", "anchor", payload)] * SINGLES)
         with meter.measured("publish", SINGLES):
             for _ in range(SINGLES):
                 bridge.publish("one", data)
-        payload = event(0, 0, 200)
         with meter.measured("publish_redis", SINGLES):
             for _ in range(SINGLES):
                 client.publish("one", payload)

@@ -46,22 +46,20 @@ def single(
     except ValueError:
         known = ", ".join(each.value for each in Visibility)
         raise InvalidInput(f"visibility must be one of {known}; got {visibility!r:.80}") from None
-    check, epoch = new_tokens(2)
     ephemeral = not store or who is Visibility.LIVE_UI_ONLY
     if ephemeral and idempotency_key is not None:
         raise InvalidInput("idempotency_key needs a stored event, got store=False or live_ui_only")
-    entry = _entry(settings, check, data, type, who)
-    return Append(check_channel(channel), (entry,), epoch, ephemeral, idempotency_key=idempotency_key)
+    entry = _entry(settings, new_token(), data, type, who)
+    return Append(check_channel(channel), (entry,), ephemeral, idempotency_key=idempotency_key)
 
 
 def closing(channel: str, reason: str) -> Append:
     """The append of a channel's end."""
     if not isinstance(reason, str) or len(reason) > 200:
         raise InvalidData(f"reason must be a text of at most 200 characters, got {reason!r:.100}")
-    check, epoch = new_tokens(2)
     data = pydantic_core.to_json({"channel": channel, "reason": reason})
-    entry = NewEntry(check, record_head(Visibility.USER_FACING, "J", END_TYPE), data)
-    return Append(check_channel(channel), (entry,), epoch, close=True)
+    entry = NewEntry(new_token(), record_head(Visibility.USER_FACING, "J", END_TYPE), data)
+    return Append(check_channel(channel), (entry,), close=True)
 
 
 def position_of(batch: Append, appended: Appended) -> Position | None:
@@ -109,7 +107,6 @@ class Many:
                 if isinstance(channel, str):  # else no other item can be of its channel
                     groups.setdefault(channel, [])
                     failed.setdefault(channel, (index, error))
-        self._epochs = new_tokens(len(groups))
         for channel, members in groups.items():
             if channel in failed:
                 culprit, cause = failed[channel]
@@ -157,8 +154,7 @@ class Many:
                 self._add(channel, indexes, entries, ephemeral)
 
     def _add(self, channel: str, indexes: Sequence[int], entries: tuple[NewEntry, ...], ephemeral: bool) -> None:
-        epoch = self._epochs.pop() if self._epochs else new_token()  # a channel may have two bundles
-        self.bundles.append(Bundle(indexes, Append(channel, entries, epoch, ephemeral)))
+        self.bundles.append(Bundle(indexes, Append(channel, entries, ephemeral)))
 
 
 def _fields(item: Item) -> tuple[str, Any, str | None, Visibility]:

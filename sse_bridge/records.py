@@ -2,11 +2,12 @@
 
 A record keeps its header apart from its data, so that nobody parses data to route, filter or replay it::
 
-    1 <offset> <prev> <check> <ms> <visibility><kind> <type>\\n<data>
+    1 <offset> <prev> <ms> <check> <visibility><kind> <type>\\n<data>
 
 ``1`` is the version of a stored entry; ``~`` marks an ephemeral one, whose offset and prev are those of the head it
 follows. ``prev`` is the check of the entry before it (``0`` for the first of an epoch), ``ms`` the broker's clock in
-milliseconds, ``visibility`` one letter (u, m, l, i), ``kind`` J for JSON or T for raw text. Data is the rest.
+milliseconds, ``visibility`` one letter (u, m, l, i), ``kind`` J for JSON or T for raw text. Data is the rest. What the
+publisher knows stands at the end, in one piece.
 
 An announcement of one entry is its record, for `prev` says which history it continues: no check is drawn twice. The first
 entry of an epoch (`prev` is ``0`` in all of them), several at once, and what is too large to travel are announced as::
@@ -37,7 +38,7 @@ def encode_record(
     offset: int, prev: bytes, check: bytes, time_ms: int, head: bytes, data: bytes, stored: bool
 ) -> bytes:
     """The bytes of one record; the append script makes the same ones on the broker."""
-    return b"%b %d %b %b %d %b\n%b" % (b"1" if stored else b"~", offset, prev, check, time_ms, head, data)
+    return b"%b %d %b %d %b %b\n%b" % (b"1" if stored else b"~", offset, prev, time_ms, check, head, data)
 
 
 def record_of(entry: Entry) -> bytes:
@@ -51,7 +52,7 @@ def record_of(entry: Entry) -> bytes:
 # One match per event: it is decoded once per process, and field by field it would need six checks. Of a time of 15
 # digits no datetime can be made.
 _RECORD: Final = re.compile(
-    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([umli][JT] [!-~]{1,200})\n"
+    rb"([1~]) ([0-9]{1,16}) ([A-Za-z0-9]{1,16}) ([0-9]{1,14}) ([A-Za-z0-9]{1,16}) ([umli][JT] [!-~]{1,200})\n"
 )
 
 
@@ -78,7 +79,7 @@ def decode_record(epoch: bytes, record: bytes) -> Entry:
     try:
         if head is None:
             raise ValueError("unknown version or header")
-        version, offset, prev, check, time_ms, known = head.groups()
+        version, offset, prev, time_ms, check, known = head.groups()
         visibility, kind, type_ = _known_head(known)
         return Entry(
             _known_epoch(epoch), int(offset), prev, check, int(time_ms), visibility, kind, type_, record[head.end() :],
@@ -91,7 +92,7 @@ def decode_record(epoch: bytes, record: bytes) -> Entry:
 def restore(epoch: bytes, record: bytes) -> Entry:
     """The entry of a record that was one before: nothing is checked again."""
     head, _, data = record.partition(b"\n")
-    version, offset, prev, check, time_ms, known = head.split(b" ", 5)
+    version, offset, prev, time_ms, check, known = head.split(b" ", 5)
     visibility, kind, type_ = _known_head(known)
     return Entry(
         epoch, int(offset), prev, check, int(time_ms), visibility, kind, type_, data, version == b"1", record
@@ -99,7 +100,7 @@ def restore(epoch: bytes, record: bytes) -> Entry:
 
 
 def head_fields(record: bytes) -> list[bytes]:
-    """Version, offset, prev, check, time, and what begins with the visibility; of a record that was checked before.
+    """Version, offset, prev, time, check, and what begins with the visibility; of a record that was checked before.
 
     Copies no data, which may be long: up to there a head has 69 bytes at most.
     """
@@ -128,7 +129,7 @@ def decode_announcement(payload: bytes) -> Announcement:
     try:
         record = _RECORD.match(payload)
         if record is not None:  # the common case, one event
-            version, offset, prev, check, time_ms, known = record.groups()
+            version, offset, prev, time_ms, check, known = record.groups()
             if prev == GENESIS:
                 raise ValueError("the first entry of an epoch does not say of which")
             visibility, kind, type_ = _known_head(known)

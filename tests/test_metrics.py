@@ -171,7 +171,7 @@ def test_poisoned_records_are_counted(redis_url: str, on_unavailable: str) -> No
         assert len(bridge.history("a")) == 4
         assert scrape("foreign_records_total") == 0
         for index in (1, 2):
-            admin.lset(f"{prefix}:{{a}}:l", index, b"poison")
+            admin.lset(f"{prefix}:0:{{a}}:l", index, b"poison")
         assert [event.data for event in bridge.history("a") if event.type == "message"] == [0, 3]
         assert scrape("foreign_records_total") == 1, "once per page, however many there are"
         with bridge.subscribe("a", after="earliest") as stream:

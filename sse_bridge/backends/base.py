@@ -5,8 +5,8 @@ A backend keeps per channel a *list* of records and a *meta* (epoch, top offset,
 1. ``append`` is atomic: offset, check, record and announcement of one call are one step for every other client, so
    that live order = replay order = id order. All entries of a call are stored, or none.
 2. An entry's ``prev`` is the check of the entry before it; the first of an epoch has `GENESIS`.
-3. When the meta is missing the log begins a new life: the caller's ``epoch_candidate`` becomes the epoch, what is left
-   of the list is dropped. ``read`` creates a missing meta too, so that a reader of a quiet channel can resume.
+3. When the meta is missing the log begins a new life: the check of the first entry becomes the epoch, what is left of
+   the list is dropped. ``read`` creates a missing meta too, so that a reader of a quiet channel can resume.
 4. ``append`` recognises a retry of itself (same checks) and a known idempotency key, and returns the first position.
 5. Announcements are wake-ups that carry a copy. They may be lost, and a backend says so through `Sink.lost` or a
    repeated `Sink.confirmed`; the list is the truth.
@@ -28,7 +28,8 @@ from ..records import Announcement
 
 
 class NewEntry(NamedTuple):
-    """An entry as the publisher knows it: its nonce, the known part of its header (`record_head`) and its data."""
+    """An entry as the publisher knows it: its nonce (`new_token`), the known part of its header (`record_head`) and its
+    data."""
 
     check: bytes
     head: bytes
@@ -41,7 +42,6 @@ class Append(NamedTuple):
     Attributes:
         channel: its name.
         entries: one or more, in order.
-        epoch_candidate: the epoch to use if the log has none.
         ephemeral: announce only: no offset, not stored.
         close: the last entry is the end; nothing can be appended after it.
         idempotency_key: for a single entry; the first payload under a key wins for 5 minutes.
@@ -51,7 +51,6 @@ class Append(NamedTuple):
 
     channel: str
     entries: tuple[NewEntry, ...]
-    epoch_candidate: bytes
     ephemeral: bool = False
     close: bool = False
     idempotency_key: str | None = None

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from ..errors import ForeignRecord
 from ..events import Entry, Event
-from ..records import decode_record
+from ..records import decode_record, encode_record
 from .base import Append, NewEntry
 
 Reason = Literal["full", "expired", "refused", "uncertain"]
@@ -61,8 +61,7 @@ class DeadLetter:
 
 
 def _entry(new: NewEntry, time_ms: int, stored: bool) -> Entry:
-    head = b"%b 0 0 %b %d %b\n" % (b"1" if stored else b"~", new.check, time_ms, new.head)
-    return decode_record(b"0", head + new.data)
+    return decode_record(b"0", encode_record(0, b"0", new.check, time_ms, new.head, new.data, stored))
 
 
 def encode_letter(letter: DeadLetter) -> bytes:
@@ -75,7 +74,6 @@ def encode_letter(letter: DeadLetter) -> bytes:
             "error": letter.error,
             "at_ms": letter.at_ms,
             "unknown_ms": letter.unknown_ms,
-            "epoch": batch.epoch_candidate.decode(),
             "close": batch.close,
             "key": batch.idempotency_key,
             "entries": [
@@ -96,9 +94,7 @@ def decode_letter(data: bytes) -> DeadLetter:
             NewEntry(check.encode(), head.encode(), base64.b64decode(text, validate=True))
             for check, head, text in told["entries"]
         )
-        batch = Append(
-            told["channel"], entries, told["epoch"].encode(), close=told["close"], idempotency_key=told["key"]
-        )
+        batch = Append(told["channel"], entries, close=told["close"], idempotency_key=told["key"])
         letter = DeadLetter(told["channel"], told["reason"], told["error"], told["at_ms"], told["unknown_ms"], batch)
         letter.events  # noqa: B018 - a letter that cannot be shown is no letter
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

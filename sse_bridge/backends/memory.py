@@ -214,7 +214,7 @@ class MemoryBackend:
 
     def _append(self, batch: Append) -> tuple[Appended, list[MemoryUpstream]]:
         now = self._monotonic()
-        log = self._log(batch.channel, batch.epoch_candidate)
+        log = self._log(batch.channel, batch.entries[0].check)
         if batch.idempotency_key is not None:
             known = log.keys.get(batch.idempotency_key)
             if known is not None and now - known[0] < _IDEMPOTENCY_SECONDS:

@@ -111,7 +111,7 @@ class Shelf:
             self.size -= entry.size
             gone = [record_of(entry)]
         stored = [head for head in map(head_fields, gone) if head[0] == b"1"]
-        return b" ".join([head[3] for head in stored]), b"".join([head[5][:1] for head in stored]).decode("ascii")
+        return b" ".join([head[4] for head in stored]), b"".join([head[5][:1] for head in stored]).decode("ascii")
 
     def since(self, serial: int) -> Iterator[Entry]:
         """All entries from `serial` on, restored as they are asked for; the shelf must not change meanwhile."""

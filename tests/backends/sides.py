@@ -98,7 +98,7 @@ async def append_each(side: Side, batches: Sequence[Append]) -> list[Any]:
 def batch(channel: str, *data: bytes, **options: Any) -> Append:
     """One append of `data`, each an entry of its own with a new check."""
     head = record_head(Visibility.USER_FACING, "J", "order.paid")
-    return Append(channel, tuple(NewEntry(new_token(), head, item) for item in data), new_token(), **options)
+    return Append(channel, tuple(NewEntry(new_token(), head, item) for item in data), **options)
 
 
 def datas(page: Page) -> list[bytes]:

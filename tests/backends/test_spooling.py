@@ -215,9 +215,9 @@ def test_a_letter_of_unknown_fate_is_looked_up_before_it_is_sent_again(
     network = proxy(server.port)
     with Bridge(network.redis_url, spool_max_bytes=4096, **OPTIONS) as bridge:
         bridge.publish("a", 0)
-        key = "sse_bridge:{a}:m"
+        key = "sse_bridge:0:{a}"
         words = server.command("GET", key).split(b"\r\n")[1].decode().split()
-        words[4] = str(int(words[4]) - 1000)  # a life that began long ago, as most have
+        words[1] = str(int(words[1]) - 1000)  # a life that began long ago, as most have
         server.command("SET", key, " ".join(words))
         network.drop_reply(after=b"stored", refuse=True)
         large = "stored" * 1000  # there is no room for it

@@ -293,10 +293,10 @@ class Stand:
     def grow_old(self, seconds: int = 100) -> None:
         """The channel's life began long ago, as most have: in a young one a retry cannot prove that it is no double."""
         assert self._home
-        key = f"{self.admin.settings.prefix}:{{{CHANNEL}}}:m"
+        key = f"{self.admin.settings.prefix}:0:{{{CHANNEL}}}"
         with redis.Redis.from_url(self._home.url) as client:
             words = client.get(key).split()  # type: ignore[union-attr]
-            words[4] = b"%d" % (int(words[4]) - seconds)
+            words[1] = b"%d" % (int(words[1]) - seconds)
             client.set(key, b" ".join(words), keepttl=True)
 
     def flow(self, events: int | None = None, seconds: float = 60.0) -> None:

@@ -102,7 +102,7 @@ def record(raw: bytes) -> None:
 
 def near_record(raw: bytes) -> None:
     """Most random bytes are refused at the first field, so begin with a good head."""
-    record(b"1 1 0 Check123 1790000000000 uT " + raw)
+    record(b"1 1 0 1790000000000 Check123 uT " + raw)
 
 
 def announcement(raw: bytes) -> None:
@@ -134,12 +134,12 @@ CASES: tuple[Callable[[bytes], None], ...] = (
 )  # fmt: skip
 
 
-_RECORD = b"1 1 0 Check123 1790000000000 uT order.paid\ndata"
+_RECORD = b"1 1 0 1790000000000 Check123 uT order.paid\ndata"
 _GOOD: dict[str, tuple[bytes, ...]] = {
     "encoder": (b"order.paid,abcdefgh-E-1-C|line\nline\r\nline", b"|", b"message,|\xe2\x80\xa8\xc2\x85\x0b\x1c"),
     "comment": (b"keep-alive", b"\xc2\x85"),
     "position": (b"abcdefgh-Epoch123-17-Check123", b"abcdefgh-E-1-C.bcdefghi-F-2-D-e"),
-    "record": (_RECORD, b"~ 1 0 Check123 1790000000000 lJ a\n{}", b"1 1 0 Check123 1790000000000 mB a\n\xff"),
+    "record": (_RECORD, b"~ 1 0 1790000000000 Check123 lJ a\n{}", b"1 1 0 1790000000000 Check123 mB a\n\xff"),
     "near_record": (b"order.paid\ndata", b"\n"),
     "announcement": (
         b"Epoch123 1 %d\n%b" % (len(_RECORD), _RECORD),

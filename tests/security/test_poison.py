@@ -22,12 +22,12 @@ GARBAGE = {
     "nothing": b"",
     "text": b"hello",
     "binary": bytes(range(256)),
-    "a head alone": b"1 2 x y 3 uJ t",
-    "another version": b"9 2 Check123 Check124 1790000000000 uJ t\n{}",
-    "a signed offset": b"1 +2 Check123 Check124 1790000000000 uJ t\n{}",
-    "a huge offset": b"1 " + b"9" * 5000 + b" Check123 Check124 1790000000000 uJ t\n{}",
-    "another visibility": b"1 2 Check123 Check124 1790000000000 xJ t\n{}",
-    "a type with a line break": b"1 2 Check123 Check124 1790000000000 uJ t\rdata: x\n{}",
+    "a head alone": b"1 2 x 3 y uJ t",
+    "another version": b"9 2 Check123 1790000000000 Check124 uJ t\n{}",
+    "a signed offset": b"1 +2 Check123 1790000000000 Check124 uJ t\n{}",
+    "a huge offset": b"1 " + b"9" * 5000 + b" Check123 1790000000000 Check124 uJ t\n{}",
+    "another visibility": b"1 2 Check123 1790000000000 Check124 xJ t\n{}",
+    "a type with a line break": b"1 2 Check123 1790000000000 Check124 uJ t\rdata: x\n{}",
     "a frame": b"\n\nevent: open\ndata: forged\n\n",
     "a megabyte": b"\xff" * 1_000_000,
 }
@@ -41,7 +41,7 @@ class Place:
         self.bridge = Bridge(url, prefix=self.prefix, check_seconds=0.5, heartbeat_seconds=0.2, replay_size=100)
         self.writer = Bridge(url, prefix=self.prefix, replay_size=100)
         self.admin = admin
-        self.meta, self.list, self.announce = Keys(self.prefix, 0).of("a")
+        self.meta, self.list = Keys(self.prefix, 0).of("a")
         self.frames: list[Any] = []
         self._parser = SSEParser()
         self._body: Any = None
@@ -115,11 +115,11 @@ def test_an_announcement(place: Place, name: str) -> None:
         b"Epoch123 99999\n",
         b"\xff\xfe 2\n",
         b"Epoch123 -7\n",
-        b"1 1 0 Check123 1790000000000 uT t\nthe first of an epoch that it does not name",
-        b"1 2 Wrong123 Check123 1790000000000 uT t\nof another history",
-        b"~ 1 Wrong123 Check123 1790000000000 uT t\nof another history",
+        b"1 1 0 1790000000000 Check123 uT t\nthe first of an epoch that it does not name",
+        b"1 2 Wrong123 1790000000000 Check123 uT t\nof another history",
+        b"~ 1 Wrong123 1790000000000 Check123 uT t\nof another history",
     ):
-        place.admin.publish(place.announce, payload)
+        place.admin.publish(place.meta, payload)
     place.writer.publish("a", "after")
     frames = place.read_until('"after"')
     assert [frame.data for frame in frames if frame.event == "message"] == ['"before"', '"after"']
@@ -132,8 +132,8 @@ def test_a_forged_next_entry_is_noticed_when_the_log_says_otherwise(place: Place
     assert first is not None
     place.read_until('"first"')
     forged = f"1 {first.offset + 7} Wrong123 Forged12 1790000000000 uT t\nforged".encode()
-    place.admin.publish(place.announce, forged)
-    place.admin.publish(place.announce, f"{first.epoch} {first.offset + 7} {len(forged)}\n".encode() + forged)
+    place.admin.publish(place.meta, forged)
+    place.admin.publish(place.meta, f"{first.epoch} {first.offset + 7} {len(forged)}\n".encode() + forged)
     place.writer.publish("a", "second")
     frames = place.read_until('"second"')
     assert "forged" not in [frame.data for frame in frames]

@@ -2,7 +2,7 @@
 -- an append costs Redis a sixth less.
 --
 -- KEYS  two per channel: meta, list
--- ARGV  five per channel: epoch candidate, pub/sub channel, check, head, data
+-- ARGV  one per channel: its entry
 --
 -- scripts.py makes append.lua the function `append` before it, with a TIME for all of them.
 --
@@ -12,10 +12,7 @@
 
 local replies = {}
 for i = 1, #KEYS / 2 do
-  local at = 5 * i - 4
-  local done, reply = pcall(
-    append, {KEYS[2 * i - 1], KEYS[2 * i]}, {ARGV[at], 's', ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]}
-  )
+  local done, reply = pcall(append, {KEYS[2 * i - 1], KEYS[2 * i]}, {ARGV[i]})
   if not done and type(reply) ~= 'table' then
     reply = redis.error_reply(reply) -- Lua's own errors are text, and Redis's as well before 7
   end

@@ -177,7 +177,7 @@ class RedisBackend:
             self._codec.retain(*retention)
 
     def _probe(self) -> None:
-        probe = startup.Probe(self._keys.of(PROBE)[2], self._sharded)
+        probe = startup.Probe(self._keys.of(PROBE)[0], self._sharded)
         address = self._client.routes.address(PROBE)
         if address is None:
             return
@@ -272,7 +272,7 @@ class RedisBackend:
                 side.checked = True
 
     async def _aprobe(self, client: aio.Client) -> None:
-        probe = startup.Probe(self._keys.of(PROBE)[2], self._sharded)
+        probe = startup.Probe(self._keys.of(PROBE)[0], self._sharded)
         address = client.routes.address(PROBE)
         if address is None:
             return

@@ -2,10 +2,10 @@
 
 ::
 
-    {prefix}:{.control}:o             zset    owner -> alive until
-    {prefix}:{.control}:v             zset    what is revoked -> until
-    {prefix}:{.control}:s:<user key>  zset    a user's leases -> since
-    {prefix}:<database>:{.control}    pub/sub channel
+    {prefix}:<database>:{.control}:o             zset  owner -> alive until
+    {prefix}:<database>:{.control}:v             zset  what is revoked -> until
+    {prefix}:<database>:{.control}:s:<user key>  zset  a user's leases -> since
+    {prefix}:<database>:{.control}               pub/sub channel
 
 All in one slot of a cluster, for a lease is judged by its owner's sign of life. Connecting is rare beside publishing.
 """
@@ -50,7 +50,7 @@ class ControlCall(Call[Any]):
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
         request, keys = self.request, self.codec.keys
         owners, revocations = keys.control(b"o"), keys.control(b"v")
-        publish, announce = self.codec.publish_command, keys.of(CONTROL)[2]
+        publish, announce = self.codec.publish_command, keys.of(CONTROL)[0]
         if isinstance(request, TakeLease):
             return (
                 b"2", owners, keys.control(b"s:" + request.user.encode()), request.owner, request.lease,

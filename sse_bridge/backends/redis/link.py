@@ -59,14 +59,14 @@ class Link:
         """Adds channels; returns what to send now."""
         names = []
         for channel in channels:
-            name = self._keys.of(channel)[2]
+            name = self._keys.of(channel)[0]
             self.wanted[name] = channel
             names.append(name)
         return self._ask(self._subscribe, names) if self._open else b""
 
     def unsubscribe(self, channels: Iterable[str]) -> bytes:
         """Drops channels; returns what to send now."""
-        names = [name for channel in channels if self.wanted.pop(name := self._keys.of(channel)[2], None) is not None]
+        names = [name for channel in channels if self.wanted.pop(name := self._keys.of(channel)[0], None) is not None]
         return self._ask(self._unsubscribe, names) if self._open else b""
 
     def _ask(self, command: bytes, names: Iterable[bytes]) -> bytes:

@@ -15,14 +15,18 @@ local meta = redis.call('GET', KEYS[1])
 if not meta then
   redis.call('DEL', KEYS[2])
   local time = redis.call('TIME')
-  redis.call('SET', KEYS[1], ARGV[1] .. ' 0 0 0 ' .. time[1] .. ' 0000000000', 'PX', ARGV[2])
-  return {ARGV[1], 0, '0', '0', 1, 1, 0, {}}
+  redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. time[1] .. ' 0000000000 00000000 0', 'PX', ARGV[2])
+  return {ARGV[1], 0, '0', 0, 1, 1, 0, {}}
 end
-local epoch, top, check, closed = string.match(meta, '^(%w+) (%d+) (%w+) ([01]) %d+ %d+$')
-if not epoch then
+local epoch, check, top, ending = string.match(meta, '^(%w+) %d+ %d+ (%w+) (%d+)(.*)$')
+if not epoch or (ending ~= '' and ending ~= ' closed') then
   return redis.error_reply('WRONGTYPE the meta of this channel was not written by this library')
 end
+local closed = ending == '' and 0 or 1
 top = tonumber(top)
+if top == 0 then
+  check = '0'
+end
 if redis.call('PTTL', KEYS[1]) * 2 < tonumber(ARGV[2]) then
   -- a channel that is watched keeps its epoch, or its readers would be told of a loss that never was
   redis.call('PEXPIRE', KEYS[1], ARGV[2])

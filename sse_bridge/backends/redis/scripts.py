@@ -22,6 +22,7 @@ from .resp import pack
 
 log = logging.getLogger("sse_bridge.redis")
 
+_ENTRY: Final = b"%b %b\n%b"  # check, head and data: a record but for what the broker knows
 RECORD_VERSION: Final = b"1"
 META_SECONDS: Final = 24 * 3600.0  # so long at least a quiet channel keeps its epoch: a client resumes the next day
 
@@ -118,46 +119,36 @@ class Codec:
 
     def append(self, batch: Append, age_ms: int | None) -> tuple[Any, ...]:
         """Number of keys, keys and arguments of one append; `age_ms` of the first attempt, None if this is it."""
-        meta, log_key, announce = self.keys.of(batch.channel)
+        meta, log_key = self.keys.of(batch.channel)
         mode = b"e" if batch.ephemeral else b"c" if batch.close else b"s"
         if age_ms is not None:
             mode += b"%d" % age_ms
-        entries = batch.entries
+        entries = [_ENTRY % entry for entry in batch.entries]
+        modes = () if mode == b"s" and len(entries) == 1 else (mode,)
         if batch.idempotency_key is None:
-            if len(entries) == 1:
-                entry = entries[0]
-                return (
-                    b"2", meta, log_key, batch.epoch_candidate, mode, announce, entry.check, entry.head, entry.data
-                )  # fmt: skip
-            start: tuple[Any, ...] = (b"2", meta, log_key)
-        else:
-            start = (b"3", meta, log_key, self.keys.idempotency(batch.channel, batch.idempotency_key))
-        arguments = [*start, batch.epoch_candidate, mode, announce]
-        for entry in entries:
-            arguments += (entry.check, entry.head, entry.data)
-        return tuple(arguments)
+            return (b"2", meta, log_key, *modes, *entries)
+        key = self.keys.idempotency(batch.channel, batch.idempotency_key)
+        return (b"3", meta, log_key, key, *modes, *entries)
 
     def append_each(self, batches: Sequence[Append]) -> list[Any]:
         """Number of keys, keys and arguments of a first attempt to append one entry to each of these channels."""
         keys: list[Any] = []
         arguments: list[Any] = []
         for batch in batches:
-            meta, log_key, announce = self.keys.of(batch.channel)
-            check, head, data = batch.entries[0]
-            keys += (meta, log_key)
-            arguments += (batch.epoch_candidate, announce, check, head, data)
+            keys += self.keys.of(batch.channel)
+            arguments.append(_ENTRY % batch.entries[0])
         return [b"%d" % len(keys), *keys, *arguments]
 
     @staticmethod
     def appended(reply: Any, batch: Append) -> Appended:
-        if type(reply) is bytes:
-            epoch, last = reply.split()
-            return Appended(epoch, int(last), batch.entries[-1].check)
+        if type(reply) is bytes:  # the meta before, in columns
+            entries = batch.entries
+            return Appended(reply[:8], int(reply[40:]) + len(entries), entries[-1].check)
         epoch, last, check, recognised, announced = reply
         return Appended(epoch, last, check, recognised == 1, announced == 1)
 
     def read(self, request: ReadRequest) -> tuple[Any, ...]:
-        meta, log_key, _ = self.keys.of(request.channel)
+        meta, log_key = self.keys.of(request.channel)
         return (b"2", meta, log_key, new_token(), self._meta_ms, request.epoch or b"", b"%d" % request.offset,
                 b"%d" % request.limit, b"%d" % request.max_bytes)  # fmt: skip
 
@@ -174,7 +165,7 @@ class Codec:
             if expected <= entry.offset <= top and entry.stored:
                 entries.append(entry)
                 expected = entry.offset + 1
-        return Page(epoch, top, check, closed == b"1", first, start, entries, more == 1)
+        return Page(epoch, top, check, closed == 1, first, start, entries, more == 1)
 
     def foreign(self, channel: str, error: ForeignRecord) -> None:
         """Counts what somebody else wrote into a log, and reports it once per channel."""

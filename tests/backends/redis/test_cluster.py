@@ -140,11 +140,11 @@ async def test_publishing_while_a_slot_is_between_two_nodes(
     old.command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.node_id(target))
     await side.publish(channel, b"2")  # both keys are still at the source
     # one key has moved: TRYAGAIN from both sides
-    assert b"OK" in old.command("MIGRATE", "127.0.0.1", new.port, f"{prefix}:{{{channel}}}:m", 0, 5000)
+    assert b"OK" in old.command("MIGRATE", "127.0.0.1", new.port, f"{prefix}:0:{{{channel}}}", 0, 5000)
     waiting = asyncio.ensure_future(side.publish(channel, b"3"))
     await astays(lambda: not waiting.done(), 0.2)
     # both have: ASK
-    assert b"OK" in old.command("MIGRATE", "127.0.0.1", new.port, f"{prefix}:{{{channel}}}:l", 0, 5000)
+    assert b"OK" in old.command("MIGRATE", "127.0.0.1", new.port, f"{prefix}:0:{{{channel}}}:l", 0, 5000)
     assert (await waiting).last == 3
     assert (await side.publish(channel, b"4")).last == 4
     # a channel of this slot that has no keys yet is asked for at the target too

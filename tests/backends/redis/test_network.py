@@ -33,9 +33,9 @@ def far_side(make_side: Callable[..., Side], network: Proxy) -> Side:
 
 async def grow_old(admin: redis.Redis, prefix: str, channel: str) -> None:
     """A channel whose life began long before the test's publishes, as most have."""
-    key = f"{prefix}:{{{channel}}}:m"
+    key = f"{prefix}:0:{{{channel}}}"
     words = admin.get(key).split()  # type: ignore[union-attr]
-    words[4] = b"%d" % (int(words[4]) - 100)
+    words[1] = b"%d" % (int(words[1]) - 100)
     admin.set(key, b" ".join(words), keepttl=True)
 
 

@@ -38,9 +38,10 @@ class Redis:
         await await_for(lambda: len(self.trips) >= len(trips))
         assert [[call.channel for call in trip] for trip in self.trips] == list(trips)
 
-    def answer(self, trip: int, channel: str, offset: int) -> None:
+    def answer(self, trip: int, channel: str, last: int) -> None:
         call = next(call for call in self.trips[trip] if call.channel == channel)
-        call.replied(b"EPOCH001 %d" % offset, ("127.0.0.1", 1))
+        before = last - len(call.batch.entries)
+        call.replied(b"EPOCH001 1790000000 1790000000 Check123 %d" % before, ("127.0.0.1", 1))
 
     def end(self, trip: int, error: Exception | None = None) -> None:
         end = self._ends[trip]

@@ -16,7 +16,7 @@ from tests.support.wait import await_for
 
 
 def keys(prefix: str, channel: str) -> tuple[str, str]:
-    return f"{prefix}:{{{channel}}}:m", f"{prefix}:{{{channel}}}:l"
+    return f"{prefix}:0:{{{channel}}}", f"{prefix}:0:{{{channel}}}:l"
 
 
 async def test_records_are_exactly_those_of_events_py(side: Side, admin: redis.Redis, prefix: str) -> None:
@@ -79,9 +79,9 @@ async def test_the_log_lives_as_long_as_promised(
     assert 800_000 < admin.pttl(log) <= 900_000
     assert 86_400_000 <= admin.pttl(meta) <= 97_200_000
     # as if 99 of the 100 s after which it is renewed had passed, then 100
-    epoch, _, check, closed, born, _ = admin.get(meta).split()
+    epoch, born, _, check, _ = admin.get(meta).split()
     for ago, expected in ((99, False), (100, True)):
-        values = [epoch, b"1", check, closed, born, b"%010d" % (int(admin.time()[0]) - ago)]
+        values = [epoch, born, b"%010d" % (int(admin.time()[0]) - ago), check, b"1"]
         admin.set(meta, b" ".join(values), px=50_000)
         admin.pexpire(log, 50_000)
         await side.publish("a", b"2")
@@ -107,7 +107,7 @@ async def test_watching_a_quiet_channel_keeps_its_epoch(side: Side, admin: redis
 
 async def test_an_idempotency_key_lives_five_minutes(side: Side, admin: redis.Redis, prefix: str) -> None:
     await side.publish("a", b"1", idempotency_key="k")
-    (key,) = admin.keys(f"{prefix}:{{a}}:k:*")
+    (key,) = admin.keys(f"{prefix}:0:{{a}}:k:*")
     assert 290_000 < admin.pttl(key) <= 300_000
 
 
@@ -333,7 +333,7 @@ class TestRetries:
         """The entries are older than they were, as the broker's clock will have it."""
         for index, record in enumerate(admin.lrange(log, 0, -1)):
             words = record.split(b" ", 5)
-            words[4] = b"%d" % (int(words[4]) - milliseconds)
+            words[3] = b"%d" % (int(words[3]) - milliseconds)
             admin.lset(log, index, b" ".join(words))
 
     @staticmethod
@@ -341,7 +341,7 @@ class TestRetries:
         """The channel's life began earlier."""
         meta = keys(prefix, "a")[0]
         words = admin.get(meta).split()
-        words[4] = b"%d" % (int(words[4]) - seconds)
+        words[1] = b"%d" % (int(words[1]) - seconds)
         admin.set(meta, b" ".join(words), keepttl=True)
 
 

@@ -33,7 +33,9 @@ async def test_a_failover_is_followed(group: RedisSentinel, make_side: Callable[
     await await_for(lambda: sink.confirmations("a"))
     first = await side.publish("a", b"1")
     await await_for(lambda: sink.data("a") == [b"1"])
-    await await_for(lambda: group.servers[1].command("EXISTS", f"{side.backend._settings.prefix}:{{a}}:l") == b":1\r\n")
+    await await_for(
+        lambda: group.servers[1].command("EXISTS", f"{side.backend._settings.prefix}:0:{{a}}:l") == b":1\r\n"
+    )
 
     await asyncio.to_thread(group.failover)
     # Until the Sentinel has demoted it, the old primary goes on accepting writes, and will throw them away.

@@ -40,8 +40,8 @@ async def test_the_stored_retention_can_be_adopted(
     side = make_side(redis_url, replay_size=1000, replay_seconds=7200, adopt_retention=True)
     for _ in range(50):
         await side.publish("a", b"x")
-    assert admin.llen(f"{prefix}:{{a}}:l") <= 32
-    assert admin.pttl(f"{prefix}:{{a}}:l") <= 67_500
+    assert admin.llen(f"{prefix}:0:{{a}}:l") <= 32
+    assert admin.pttl(f"{prefix}:0:{{a}}:l") <= 67_500
 
 
 async def test_who_adopts_decides_nothing_for_others(make_side: Callable[..., Side], redis_url: str) -> None:

@@ -60,8 +60,8 @@ async def test_many_channels_take_few_commands(
     assert {name: sink.data(name) for name in names} == {name: datas(page) for name, page in pages.items()}
     with redis.Redis.from_url(server.url) as client:
         for name in names:
-            for key in ("m", "l"):
-                assert client.pttl(f"{prefix}:{{{name}}}:{key}") > 1000
+            for key in ("", ":l"):
+                assert client.pttl(f"{prefix}:0:{{{name}}}{key}") > 1000
 
 
 async def test_announcements_and_records_are_those_of_lone_appends(side: Side, admin: redis.Redis, prefix: str) -> None:
@@ -77,7 +77,7 @@ async def test_announcements_and_records_are_those_of_lone_appends(side: Side, a
                 message = pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
                 assert message is not None
                 payload = bytes(message["data"])
-                stored = admin.lindex(f"{prefix}:{{{name}}}:l", -1)
+                stored = admin.lindex(f"{prefix}:0:{{{name}}}:l", -1)
                 assert isinstance(stored, bytes)
                 assert decode_record(one.epoch, stored).check == one.check
                 if name == "large":
@@ -89,9 +89,9 @@ async def test_announcements_and_records_are_those_of_lone_appends(side: Side, a
 async def test_what_is_refused_to_one_says_nothing_of_the_others(side: Side, admin: redis.Redis, prefix: str) -> None:
     await side.publish("closed", b"end", close=True)
     await side.publish("text", b"0")
-    before = admin.get(f"{prefix}:{{text}}:m")
-    admin.set(f"{prefix}:{{text}}:l", "not a list")
-    admin.set(f"{prefix}:{{foreign}}:m", "not ours")
+    before = admin.get(f"{prefix}:0:{{text}}")
+    admin.set(f"{prefix}:0:{{text}}:l", "not a list")
+    admin.set(f"{prefix}:0:{{foreign}}", "not ours")
     names = ["one", "closed", "text", "two", "foreign", "three"]
     one, closed, text, two, foreign, three = await append_each(side, [batch(name, b"1") for name in names])
     assert [type(one), type(two), type(three)] == [Appended] * 3
@@ -102,7 +102,7 @@ async def test_what_is_refused_to_one_says_nothing_of_the_others(side: Side, adm
         raise foreign
     for name in ("one", "closed", "two", "three"):
         assert len((await side.page(name)).entries) == 1
-    assert admin.get(f"{prefix}:{{text}}:m") == before
+    assert admin.get(f"{prefix}:0:{{text}}") == before
 
 
 async def test_one_forbidden_channel_forbids_no_other(
@@ -111,7 +111,7 @@ async def test_one_forbidden_channel_forbids_no_other(
     server = private_redis()
     side = make_side(server.url)
     await append_each(side, [batch(name, b"0") for name in ("a", "b")])
-    server.command("ACL", "SETUSER", "default", "resetkeys", f"~{prefix}:{{a}}:*", f"~{prefix}:{{b}}:*")
+    server.command("ACL", "SETUSER", "default", "resetkeys", f"~{prefix}:0:{{a}}*", f"~{prefix}:0:{{b}}*")
     a, forbidden, b = await append_each(side, [batch(name, b"1") for name in ("a", "forbidden", "b")])
     assert (a.last, b.last) == (2, 2)
     assert (a.recognised, b.recognised) == (False, False)
@@ -228,15 +228,15 @@ class TestExchange:
             calls.append(AppendCall(codec, batch(channel, *data, ephemeral=kind == "ephemeral")))
         _, commands = self.exchange(*calls)
         sent: dict[bytes, list[int]] = {}
-        counts = Counter(codec.keys.of(channel)[2] for channel, _, _ in asked)
+        counts = Counter(codec.keys.of(channel)[0] for channel, _, _ in asked)
         repeated = {channel for channel, count in counts.items() if count > 1}
         for command in commands:
             together = command[1] == codec.append_each_script.sha
             keys = int(command[2])
             assert keys <= 2 * TOGETHER
-            arguments = command[3 + keys :]
-            channels = arguments[1::5] if together else arguments[2:3]
-            datas = arguments[4::5] if together else arguments[5:6]
+            channels, arguments = command[3 : 3 + keys : 2], command[3 + keys :]
+            datas = [argument.split(b"\n", 1)[1] for argument in arguments if b"\n" in argument]
+            datas = datas if together else datas[:1]
             if together:
                 assert not repeated.intersection(channels)
             assert sum(map(len, datas[:-1])) < BYTES_TOGETHER
@@ -244,7 +244,7 @@ class TestExchange:
                 sent.setdefault(channel, []).append(int(data.split()[0]))
         wanted: dict[bytes, list[int]] = {}
         for number, (channel, _, _) in enumerate(asked):
-            wanted.setdefault(codec.keys.of(channel)[2], []).append(number)
+            wanted.setdefault(codec.keys.of(channel)[0], []).append(number)
         assert sent == wanted
 
     def test_large_ones_do_not_hold_redis_up(self) -> None:
@@ -257,9 +257,18 @@ class TestExchange:
         ("reply", "wrong_routes"),
         [
             (ReplyError("READONLY You can't write against a read only replica."), True),
-            ([b"epoch 1", ReplyError("READONLY You can't write against a read only replica. script: …")], True),
             (
-                [b"epoch 1", ReplyError("@user_script: 58: -READONLY You can't write against a read only replica.")],
+                [
+                    b"Epoch123 1790000000 1790000000 Check123 1",
+                    ReplyError("READONLY You can't write against a read only replica. script: …"),
+                ],
+                True,
+            ),
+            (
+                [
+                    b"Epoch123 1790000000 1790000000 Check123 1",
+                    ReplyError("@user_script: 58: -READONLY You can't write against a read only replica."),
+                ],
                 True,
             ),
             (ReplyError("LOADING Redis is loading the dataset in memory"), False),
@@ -283,7 +292,7 @@ class TestExchange:
         exchange.replied(ReplyError(f"{code} for some of the keys"))
         assert not any(call.done or call.pause for call in pair)
         _, commands = self.exchange(*pair)
-        assert [(command[1], command[6]) for command in commands] == [(codec.append_script.sha, b"s")] * 2
+        assert [(command[1], len(command)) for command in commands] == [(codec.append_script.sha, 6)] * 2
         _, commands = self.exchange(*[AppendCall(codec, batch(name, b"1")) for name in "cd"])
         assert len(commands) == (1 if code == "NOPERM" else 2)  # a cluster refuses whatever shares a command
 
@@ -301,7 +310,7 @@ class TestExchange:
         exchange.broke(EOFError("cut"))
         assert not exchange.wrong_routes
         _, commands = self.exchange(*pair, now=101.5)
-        assert [(command[1], command[6]) for command in commands] == [(codec.append_script.sha, b"s1501")] * 2
+        assert [(command[1], command[5]) for command in commands] == [(codec.append_script.sha, b"s1501")] * 2
 
     def test_an_unknown_script_is_sent_once_for_all(self) -> None:
         codec = self.codec()
@@ -312,6 +321,8 @@ class TestExchange:
         assert not any(call.done or call.pause for call in pair)
         exchange, commands = self.exchange(*pair)
         assert [command[:2] for command in commands] == [[b"EVAL", codec.append_each_script.source]]
-        exchange.replied([b"epoch 1", ReplyError("CLOSED the end of this channel is stored")])
-        assert pair[0].result == Appended(b"epoch", 1, pair[0].batch.entries[0].check)
+        exchange.replied(
+            [b"Epoch123 1790000000 1790000000 Check123 1", ReplyError("CLOSED the end of this channel is stored")]
+        )
+        assert pair[0].result == Appended(b"Epoch123", 2, pair[0].batch.entries[0].check)
         assert type(pair[1].error) is ChannelClosed

@@ -163,5 +163,5 @@ async def test_redis_holds_no_name_and_forgets_in_time(redis_url: str) -> None:
                 assert all(admin.pttl(key) > 0 for key in names)
                 values = [str(admin.zrange(key, 0, -1)) for key in names]
                 assert not [text for text in (*map(repr, names), *values) if "lovelace" in text or "bobson" in text]
-                await await_for(lambda: not admin.exists(f"{prefix}:{{.control}}:v"))
+                await await_for(lambda: not admin.exists(f"{prefix}:0:{{.control}}:v"))
         await await_for(lambda: not bridge.revoked("bob bobson", ("a",)))
