@@ -54,6 +54,7 @@ class Feed:
         ephemerals_dropped: ephemeral events that did not follow the head directly.
         proven: a live message continued the head: nothing was lost before it. Whoever has looked sets it back.
         version: grows whenever a reader might see something new.
+        told: the version of which its readers were last told; the switchboard's.
         losses: counts for the whole process; None: nobody asks.
     """
 
@@ -66,7 +67,7 @@ class Feed:
         self.reading = False
         self.ephemerals_dropped = 0
         self.proven = False
-        self.version = 0
+        self.version = self.told = 0
         self._window_bytes = window_bytes
         self._aside: list[Announcement] = []
         self._aside_bytes = 0

@@ -64,8 +64,7 @@ class Switchboard:
         self._readers: defaultdict[str, set[Reader]] = defaultdict(set)
         self._lingering: dict[str, float] = {}  # channel: when to unsubscribe
         self._to_subscribe: list[str] = []
-        self._versions: dict[str, int] = {}
-        self._touched: set[str] = set()
+        self._touched: set[Feed] = set()
         self._reads_wanted: set[str] = set()
         self._backoff = 0.0
         self._reads_from = 0.0
@@ -81,7 +80,6 @@ class Switchboard:
         feed = self.feeds.get(channel)
         if feed is None:
             feed = self.feeds[channel] = Feed(channel, self._settings.window_bytes, self.tally)
-            self._versions[channel] = feed.version
             self._to_subscribe.append(channel)
         self._lingering.pop(channel, None)
         return feed
@@ -144,7 +142,7 @@ class Switchboard:
         feed = self.feeds.get(channel)
         if feed is not None:
             feed.announce(announcement)
-            self._touched.add(channel)
+            self._touched.add(feed)
 
     def confirmed(self, channel: str) -> None:
         feed = self.feeds.get(channel)
@@ -166,15 +164,12 @@ class Switchboard:
     def changed(self) -> set[Reader]:
         """The readers to wake: one of their feeds has a new version since the last call."""
         woken: set[Reader] = set()
-        for channel in self._touched:
-            feed = self.feeds.get(channel)
-            if feed is None:
-                continue
+        for feed in self._touched:
             if feed.stale:
-                self._reads_wanted.add(channel)
-            if feed.version != self._versions[channel]:
-                self._versions[channel] = feed.version
-                readers = self._readers.get(channel)
+                self._reads_wanted.add(feed.channel)
+            if feed.version != feed.told:
+                feed.told = feed.version
+                readers = self._readers.get(feed.channel)
                 if readers:
                     woken |= readers
         self._touched.clear()
@@ -195,7 +190,8 @@ class Switchboard:
         for channel in gone:
             if self.feeds[channel].reading:
                 continue
-            del self._lingering[channel], self.feeds[channel], self._versions[channel]
+            del self._lingering[channel]
+            self._touched.discard(self.feeds.pop(channel))
         return [channel for channel in gone if channel not in self.feeds]
 
     def reads(self, now: float) -> list[tuple[Feed, ReadRequest]]:
@@ -220,7 +216,7 @@ class Switchboard:
     def resolved(self, feed: Feed, page: Page) -> None:
         self._backoff = 0.0
         feed.resolve(page)
-        self._touched.add(feed.channel)
+        self._touched.add(feed)
         self._reads_wanted.add(feed.channel)
 
     def failed(self, feeds: Iterable[Feed], now: float) -> None:

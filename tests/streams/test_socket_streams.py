@@ -259,7 +259,7 @@ def test_a_forked_child_writes_to_no_socket_of_its_parent(
         patch.setattr(threads, "_forks", threads._forks + 1)  # what a child sees of the hub that it inherited
         bridge.publish("news", 1)
         if bridge.backend.name == "redis":  # whose news come on another thread
-            wait_for(lambda: hub.board._touched == {"news"}, what="the news")
+            wait_for(lambda: {feed.channel for feed in hub.board._touched} == {"news"}, what="the news")
         client.client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.client.recv(1)
