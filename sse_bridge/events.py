@@ -26,6 +26,7 @@ _NAME = re.compile(NAME_RULE)
 END_TYPE: Final = "stream.end"
 DEFAULT_TYPE: Final = "message"  # the DOM's name of an event without an event: line (HTML standard 9.2.6)
 
+TOKEN_BYTES: Final = 8  # of an epoch and of a check
 GENESIS: Final = b"0"  # the check before the first entry of an epoch
 
 ENTRY_BYTES: Final = 400  # that an `Entry` holds besides its data and the same again, rendered
@@ -65,14 +66,14 @@ class Text:
 
 
 def new_token() -> bytes:
-    """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): an epoch candidate or a check."""
-    return os.urandom(8).translate(_TO_ALPHABET)
+    """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): a check, or an empty log's epoch."""
+    return os.urandom(TOKEN_BYTES).translate(_TO_ALPHABET)
 
 
 def new_tokens(count: int) -> list[bytes]:
     """`count` tokens from one call to the operating system."""
-    text = os.urandom(8 * count).translate(_TO_ALPHABET)
-    return [text[i : i + 8] for i in range(0, 8 * count, 8)]
+    text = os.urandom(TOKEN_BYTES * count).translate(_TO_ALPHABET)
+    return [text[i : i + TOKEN_BYTES] for i in range(0, TOKEN_BYTES * count, TOKEN_BYTES)]
 
 
 def check_channel(name: str) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Literal, Protocol
 
 from ..errors import ForeignRecord
-from ..events import Entry, Event
+from ..events import TOKEN_BYTES, Entry, Event
 from ..records import decode_record, encode_record
 from .base import Append, NewEntry
 
@@ -94,6 +94,8 @@ def decode_letter(data: bytes) -> DeadLetter:
             NewEntry(check.encode(), head.encode(), base64.b64decode(text, validate=True))
             for check, head, text in told["entries"]
         )
+        if any(len(entry.check) != TOKEN_BYTES for entry in entries):
+            raise ValueError("a check has another length")  # the log keeps them in columns
         batch = Append(told["channel"], entries, close=told["close"], idempotency_key=told["key"])
         letter = DeadLetter(told["channel"], told["reason"], told["error"], told["at_ms"], told["unknown_ms"], batch)
         letter.events  # noqa: B018 - a letter that cannot be shown is no letter

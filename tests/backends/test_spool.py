@@ -278,3 +278,13 @@ def test_letters_in_the_broker_are_read_back() -> None:
 def test_what_is_no_letter_is_foreign(data: bytes) -> None:
     with pytest.raises(ForeignRecord, match="dead letter"):
         decode_letter(data)
+
+
+def test_a_letter_whose_check_would_not_fit_into_the_meta_is_foreign() -> None:
+    event = batch("a", b"1")
+    letter = DeadLetter("a", "expired", "it waited", 1_700_000_000_123, None, event)
+    data = encode_letter(letter)
+    assert decode_letter(data) == letter
+    check = event.entries[0].check
+    with pytest.raises(ForeignRecord, match="dead letter"):
+        decode_letter(data.replace(check, check[:5]))

@@ -16,8 +16,8 @@
 -- "<epoch, 8> <born, s, 10> <renewed, s, 10> <check of top, 8> <top>", behind it " closed". The epoch is the check of the
 -- first entry that found none; a top of 0 has a check of zeros.
 --
--- Returns the meta as it was when all went as usual, else {epoch, offset, check, recognised 0|1, announced 0|1}; errors CLOSED and
--- UNCERTAIN, which changed nothing.
+-- Returns the meta as it was when all went as usual, else {epoch, offset, check, recognised 0|1, announced 0|1}; errors
+-- CLOSED and UNCERTAIN, which changed nothing.
 --
 -- Scripts do not roll back, so whatever can be refused (wrong type, no permission, no memory) is touched before anything
 -- is changed, and the announcement, which readers can do without, comes last under pcall.
