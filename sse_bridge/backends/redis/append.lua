@@ -29,7 +29,7 @@ local closed = false
 local meta = call('GET', KEYS[1])
 if meta then
   prev, top = sub(meta, 32, 40), tonumber(sub(meta, 41))
-  if not top or #meta > 57 then
+  if not top or #meta > 57 or string.byte(meta, 40) ~= 32 then
     top = tonumber(string.match(meta, '^%w+ %d+ %d+ %w+ (%d+) closed$'))
     if not top then
       return redis.error_reply('WRONGTYPE the meta of this channel was not written by this library')

@@ -162,12 +162,12 @@ async def test_a_key_of_another_type_changes_nothing(side: Side, admin: redis.Re
     admin.hset(meta, "not", "ours")
     with pytest.raises(BackendError, match="WRONGTYPE"):
         await side.publish("a", b"2")
-    admin.delete(meta)
-    admin.set(meta, "not ours")
-    with pytest.raises(BackendError, match="not written by this library"):
-        await side.publish("a", b"2")
-    with pytest.raises(BackendError, match="not written by this library"):
-        await side.page("a")
+    for foreign in ("not ours", "9" * 50, "-" * 40 + "17", f"{'x' * 39} {'9' * 40}", before + b" closed for today"):
+        admin.set(meta, foreign)
+        with pytest.raises(BackendError, match="not written by this library"):
+            await side.publish("a", b"2")
+        with pytest.raises(BackendError, match="not written by this library"):
+            await side.page("a")
     assert not admin.exists(log)
 
 
