@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sse_bridge.backends.redis.keys import Keys
 from tests.acceptance.log import Log
 from tests.acceptance.stage import Audience, Stage
 from tests.support.requires import needs_chromium, needs_node, needs_redis7
@@ -35,9 +36,9 @@ class Losing:
     def publish(self, each: int = ROUND) -> dict[str, Any]:
         return self.on.publish(self.channel, each)()
 
-    def delete(self, which: str) -> None:
-        keys = self.on.client.keys(f"{self.on.bridge.settings.prefix}:{{{self.channel}}}:{which}")
-        assert self.on.client.delete(*keys)
+    def delete(self, *, meta: bool) -> None:
+        name, log = Keys(self.on.bridge.settings.prefix, 0).of(self.channel)
+        assert self.on.client.delete(log, *[name] * meta) == 1 + meta
 
     def trim(self) -> None:
         """More is published than the log keeps."""
@@ -48,7 +49,7 @@ class Losing:
     def delete_keys(self) -> None:
         """Somebody deletes the channel's keys, as an eviction does."""
         gone = self.publish()
-        self.delete("*")
+        self.delete(meta=True)
         self.log.lost("epoch", gone, self.publish())
 
     def flush(self) -> None:
@@ -73,13 +74,13 @@ class Losing:
     def expire(self) -> None:
         """The list expires, the meta lives on, and nothing is published before the readers are back."""
         gone = self.publish()
-        self.delete("l")
+        self.delete(meta=False)
         self.log.lost("expired", gone, {})
 
     def expire_and_go_on(self) -> None:
         """The list expires, and what is published then begins a new one behind a hole."""
         gone = self.publish()
-        self.delete("l")
+        self.delete(meta=False)
         self.log.lost("trimmed", gone, self.publish())
 
 

@@ -6,8 +6,10 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from sse_bridge import Bridge
+from sse_bridge.backends.redis.keys import Keys
 from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.stand import CHANNEL, TICK_SECONDS, Stand
 from tests.support.proxy import Proxy
@@ -19,8 +21,9 @@ COMPLETE = "every event once, in order, no gap"
 STAYS = "streams stay, heartbeats go on"
 
 
-def key(stand: Stand, which: str) -> str:
-    return f"{stand.admin.settings.prefix}:{{{CHANNEL}}}:{which}"
+def key(stand: Stand, which: Literal["meta", "list"]) -> str:
+    meta, log = Keys(stand.admin.settings.prefix, 0).of(CHANNEL)
+    return (meta if which == "meta" else log).decode()
 
 
 @guarantee("Redis killed and restarted, append-only file", part=PART, promise=f"{COMPLETE}; {STAYS}")
@@ -187,7 +190,7 @@ def lost_meta(scale: Scale) -> Tally:
     with RedisServer() as server, Stand(server, scale=scale) as stand:
         rounds = scale.pick(short=2, long=20)
         for number in range(rounds):
-            assert server.command("DEL", key(stand, "m")) == b":1\r\n"
+            assert server.command("DEL", key(stand, "meta")) == b":1\r\n"
             stand.tally.faults += 1
             stand.wait(lambda number=number: min(stand.gaps("epoch")) > number, what="the gap")  # type: ignore[misc]
             stand.flow()
@@ -203,7 +206,7 @@ def lost_list(scale: Scale) -> Tally:
                 stand.reading.refuse()
                 published = len(stand.ledger.published)
                 wait_for(lambda: len(stand.ledger.published) > published + 50, what="publishers")  # noqa: B023
-            assert server.command("DEL", key(stand, "l")) == b":1\r\n"
+            assert server.command("DEL", key(stand, "list")) == b":1\r\n"
             stand.tally.faults += 1
             stand.reading.accept()
             stand.flow()
@@ -222,10 +225,10 @@ def wrong_type(scale: Scale) -> Tally:
     with RedisServer() as server, Stand(server, scale=scale) as stand:
         for _ in range(scale.pick(short=1, long=10)):
             refused = len(stand.ledger.refused)
-            server.command("SET", key(stand, "l"), "not a list")
+            server.command("SET", key(stand, "list"), "not a list")
             stand.tally.faults += 1
             wait_for(lambda: len(stand.ledger.refused) > refused + 20, what="refusals")  # noqa: B023
-            server.command("DEL", key(stand, "l"))
+            server.command("DEL", key(stand, "list"))
             stand.flow()
     return stand.tally
 

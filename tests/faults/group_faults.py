@@ -64,7 +64,7 @@ def overtaken(scale: Scale) -> Tally:
 
 def length(stand: Stand, server: RedisServer) -> int:
     """How many entries the channel's log has there."""
-    return int(server.command("LLEN", key(stand, "l"))[1:])
+    return int(server.command("LLEN", key(stand, "list"))[1:])
 
 
 @guarantee("Cluster: the channel's slot moves while in use", part=PART, promise=COMPLETE)

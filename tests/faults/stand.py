@@ -27,6 +27,7 @@ import uvicorn
 from typing_extensions import Self
 
 from sse_bridge import Bridge
+from sse_bridge.backends.redis.keys import Keys
 from sse_bridge_asgi import SSEBridgeMiddleware
 from tests.acceptance.publishers import TYPE, row
 from tests.acceptance.readers import AsyncIterator, Reader, SyncIterator, ThreadedReader
@@ -293,7 +294,7 @@ class Stand:
     def grow_old(self, seconds: int = 100) -> None:
         """The channel's life began long ago, as most have: in a young one a retry cannot prove that it is no double."""
         assert self._home
-        key = f"{self.admin.settings.prefix}:0:{{{CHANNEL}}}"
+        key = Keys(self.admin.settings.prefix, 0).of(CHANNEL)[0]
         with redis.Redis.from_url(self._home.url) as client:
             words = client.get(key).split()  # type: ignore[union-attr]
             words[1] = b"%d" % (int(words[1]) - seconds)
