@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 
 from sse_bridge import Bridge
 from tests.faults.forking import EACH
 from tests.faults.registry import Scale, Tally, guarantee
-from tests.faults.serving import add_figures, serving
+from tests.faults.serving import Served, add_figures, serving
 from tests.support.crowd import Crowd
 from tests.support.process import Process
 from tests.support.redis_server import RedisServer
@@ -41,22 +42,34 @@ def forked_from_a_thread(scale: Scale) -> Tally:
 )
 def preloaded(scale: Scale) -> Tally:
     tally = Tally()
-    readers, events = scale.pick(16, 60), scale.pick(40, 200)
+    readers, events, published = scale.pick(16, 60), scale.pick(40, 200), 0
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
         arguments = ("--preload", "--workers", "2")
         site = stack.enter_context(serving("gunicorn-uvicorn", redis.url, arguments=arguments, warm=True))
         crowd = stack.enter_context(Crowd(site.stream("a"), readers))
         crowd.wait(lambda member: member.open, 60)
-        pids = set()
-        for number in range(events):
-            pids.add(site.get(f"/publish?channel=a&data={number}")["pid"])
-        crowd.wait(lambda member: member.next == events)
-        add_figures(tally, crowd, events)
+        # a worker that is idle gets every connection, so somebody else keeps one busy
+        done = threading.Event()
+        other = threading.Thread(target=_publish_until, args=(site, done))
+        other.start()
+        stack.callback(other.join)
+        stack.callback(done.set)
+        pids: set[int] = set()
+        while len(pids) < 2 and events < 10_000:
+            pids |= {site.get(f"/publish?channel=a&data={number}")["pid"] for number in range(published, events)}
+            published, events = events, events + 40
+        crowd.wait(lambda member: member.next == published)
+        add_figures(tally, crowd, published)
         tally.faults += len(pids)
         if len(pids) != 2:
             tally.wrong.append(f"expected two workers to publish, got {pids}")
     return tally
+
+
+def _publish_until(site: Served, done: threading.Event) -> None:
+    while not done.is_set():
+        site.get("/publish?channel=b&data=0")
 
 
 @guarantee(
