@@ -33,9 +33,8 @@ demo-redis: $(DEMO)
 demo-flask: $(DEMO)
 	$(BIN)/python -m demo_flask $(ARGS)
 
-# In the order of the tree, whose first folder takes longest: by the number of tests that one would come last, alone.
 test: $(TEST) $(NODE)
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 # A constant load with churn (20 minutes; make soak SOAK_SECONDS=90), and every test that takes minutes.
 SOAK_SECONDS ?= 1200
