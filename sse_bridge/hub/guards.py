@@ -34,6 +34,14 @@ def _new_ward(backend: Any, settings: Settings) -> Ward:
     return Ward(getattr(backend, "can_control", False), limit, replace, settings.max_stream_seconds + 60)
 
 
+def _heard(message: bytes, ends: Ends | None) -> None:
+    """What the ward said to this message; under no lock, for a handler of logging may do anything."""
+    if ends is None:
+        logger.warning("a control message that is not ours: %r", message[:120])
+    else:
+        _end(ends)
+
+
 def _end(ends: Ends) -> None:
     now = time.monotonic()
     for reference, why in ends:
@@ -103,7 +111,7 @@ class ThreadGuard(_Guard):
     def told(self, message: bytes) -> None:
         with self._hub.lock:
             ends = self.ward.told(message, time.monotonic())
-        _end(ends)
+        _heard(message, ends)
 
     def tick(self, now: float) -> None:
         with self._hub.lock:
@@ -159,7 +167,7 @@ class LoopGuard(_Guard):
         return None if admitted else "limit"
 
     def told(self, message: bytes) -> None:
-        _end(self.ward.told(message, time.monotonic()))
+        _heard(message, self.ward.told(message, time.monotonic()))
 
     def tick(self, now: float) -> None:
         _end(self.ward.tick(now))

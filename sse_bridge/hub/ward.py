@@ -15,7 +15,6 @@ not ended here, for that may need the hub's lock again.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import weakref
 from collections.abc import Hashable
@@ -38,8 +37,6 @@ _GUEST_SECONDS: Final = 86_400.0  # a source has no lifetime; one that runs for 
 _PAUSES: Final = (0.1, 2.0)  # after a failed request: from … to, doubling
 
 Why = Literal["drain", "replaced", "revoked", "unavailable"]  # as in streams.pacing
-
-logger = logging.getLogger("sse_bridge.hub")
 
 
 class Stay(Protocol):
@@ -181,8 +178,8 @@ class Ward:
         self._linked = self._live = False
         self._apart_since = None
 
-    def told(self, message: bytes, now: float) -> Ends:
-        """A message on the control channel."""
+    def told(self, message: bytes, now: float) -> Ends | None:
+        """A message on the control channel; None: it is not ours."""
         kind, _, rest = message.decode("utf-8", "replace").partition(" ")
         if kind == "replaced":
             key = self._leases.pop(rest, None)
@@ -193,8 +190,7 @@ class Ward:
             return [(member.stream, "replaced")]
         milliseconds, _, target = rest.partition(" ")
         if kind != "revoked" or not (milliseconds.isascii() and milliseconds.isdigit()) or len(milliseconds) > 15:
-            logger.warning("a control message that is not ours: %r", message[:120])
-            return []
+            return None
         until = now + int(milliseconds) / 1000  # for no time at all: not any more
         self._known[target] = until
         if not self._live:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -139,22 +140,35 @@ async def test_a_reader_whose_wake_fails_keeps_nobody_from_theirs(
     bad._reader.on_wake = None
 
 
+@contextlib.contextmanager
+def hub_locked_when_logging(bridge: Bridge) -> Iterator[list[bool]]:
+    """Of each record of the hubs, whether the lock of the hub on threads was held."""
+
+    class Looks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(bridge.thread_hub().lock.locked())
+
+    seen: list[bool] = []
+    handler = Looks()
+    switchboard.logger.addHandler(handler)
+    try:
+        yield seen
+    finally:
+        switchboard.logger.removeHandler(handler)
+
+
 def test_what_a_log_handler_publishes_about_a_slow_reader_finds_the_hub_free() -> None:
     """A handler of logging may do anything, even publish; under the hub's lock it would wait for itself."""
     with Bridge("memory://") as bridge, bridge.subscribe("a", policy="latest_only") as stream:
         assert stream.wait_ready(10)
-
-        class Publishes(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                told.append(bridge.thread_hub().lock.locked())
-
-        told: list[bool] = []
-        handler = Publishes()
-        switchboard.logger.addHandler(handler)
-        try:
+        with hub_locked_when_logging(bridge) as seen:
             for n in range(5):
                 bridge.publish("a", n)
             assert stream.next(10) is not None
-        finally:
-            switchboard.logger.removeHandler(handler)
-        assert told == [False]
+        assert seen == [False]
+
+
+def test_what_a_log_handler_publishes_about_a_foreign_control_message_finds_the_hub_free() -> None:
+    with Bridge("memory://") as bridge, hub_locked_when_logging(bridge) as seen:
+        bridge.thread_hub().told(b"not ours")
+        assert seen == [False]
