@@ -54,7 +54,7 @@ both = pytest.mark.parametrize("consumer", [Follower, SyncFollower])
 
 async def connected(consumer: type[Any]) -> WebsocketCommunicator:
     socket = WebsocketCommunicator(consumer.as_asgi(), "/")
-    assert (await socket.connect())[0]
+    assert (await socket.connect(5))[0]
     return socket
 
 

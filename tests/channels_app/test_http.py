@@ -122,7 +122,7 @@ async def test_authorize_of_every_colour(bridge: Bridge, colour: str, allowed: b
 
 async def test_a_grant_brings_its_filter_and_its_end(bridge: Bridge) -> None:
     def authorize(scope: Any, channels: tuple[str, ...]) -> Grant:
-        return Grant("ada", time.time() + 0.2, ByVisibility(Visibility.MODEL_ONLY))
+        return Grant("ada", time.time() + 1, ByVisibility(Visibility.MODEL_ONLY))
 
     await bridge.apublish("a", "for people")
     await bridge.apublish("a", "for the model", visibility="model_only")
@@ -162,7 +162,7 @@ async def test_an_error_of_the_hook_has_its_status(bridge: Bridge) -> None:
 
     answer = await HttpCommunicator(
         EventStreamConsumer.as_asgi(authorize=authorize), "GET", "/?channel=a"
-    ).get_response()
+    ).get_response(5)
     assert answer["status"] == 401
     assert b"who are you?" in answer["body"]
 
@@ -173,7 +173,7 @@ async def test_djangos_permission_denied_is_a_403(bridge: Bridge) -> None:
 
     answer = await HttpCommunicator(
         EventStreamConsumer.as_asgi(authorize=authorize), "GET", "/?channel=a"
-    ).get_response()
+    ).get_response(5)
     assert answer["status"] == 403
     assert b"not yours" in answer["body"]
 
@@ -184,7 +184,7 @@ async def test_the_servers_own_troubles_stay_in_its_log(bridge: Bridge, caplog: 
 
     answer = await HttpCommunicator(
         EventStreamConsumer.as_asgi(authorize=authorize), "GET", "/?channel=a"
-    ).get_response()
+    ).get_response(5)
     assert answer["status"] == 500
     assert b"yes" not in answer["body"]
     assert "'yes'" in caplog.text
@@ -192,7 +192,7 @@ async def test_the_servers_own_troubles_stay_in_its_log(bridge: Bridge, caplog: 
 
 async def test_head_sends_no_body_and_holds_nothing(bridge: Bridge) -> None:
     app = EventStreamConsumer.as_asgi(authorize=allow)
-    answer = await HttpCommunicator(app, "HEAD", "/?channel=a").get_response()
+    answer = await HttpCommunicator(app, "HEAD", "/?channel=a").get_response(5)
     assert (answer["status"], answer["body"]) == (200, b"")
 
 

@@ -85,8 +85,8 @@ def test_orders_reach_both_panes_and_survive_a_cut(page: Page) -> None:
     def newest(pane: str) -> str:
         return page.attribute(f"#{pane}-orders li", "data-number")
 
-    wait_for(lambda: page.attribute("#agreement", "data-verdict") == "good" and newest("sse") == newest("ws"), 20)
-    assert page.text("#agreement").startswith("Both hold the same")
+    # with the task's orders still on their way they may agree for a moment, and no more at the next look
+    wait_for(lambda: page.text("#agreement").startswith("Both hold the same") and newest("sse") == newest("ws"), 20)
     assert "gap" not in page.text("#sse-orders") + page.text("#ws-orders")
 
 
@@ -94,9 +94,13 @@ def test_the_plot_moves(page: Page) -> None:
     picture = "return document.getElementById('rate-chart').toDataURL()"
     before = page.browser.execute_script(picture)
     page.click("[data-rate='1000']")
-    wait_for(lambda: page.number("#rate") > 500, 20)
+
+    def fast() -> bool:  # milliseconds from publish to reader, in one process
+        median = page.text("#median")
+        return page.number("#rate") > 500 and median != "–" and float(median) < 1000
+
+    wait_for(fast, 20)
     assert page.browser.execute_script(picture) != before
-    assert float(page.text("#median")) < 1000, "milliseconds from publish to reader, in one process"
 
 
 def test_what_a_visitor_types_is_text(page: Page) -> None:

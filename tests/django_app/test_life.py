@@ -32,11 +32,11 @@ def test_streams_end_whole_when_the_server_is_told_to_stop(kind: str, module: st
 def test_django_4_refuses_to_stream_where_it_cannot_notice_that_a_client_left() -> None:
     with serve("uvicorn", f"{PROJECT}.asgi:app", env={"TEST_SETTINGS": '{"DEBUG": true}'}) as server:
         for view in ("sync", "async"):
-            with httpx.stream("GET", f"{server.url}/{view}/a/") as response:
+            with httpx.stream("GET", f"{server.url}/{view}/a/", timeout=20) as response:
                 assert response.status_code == (200 if NATIVE_ASGI else 500)
                 if not NATIVE_ASGI:
                     assert "sse_bridge_asgi.SSEBridgeMiddleware" in response.read().decode()
-        assert httpx.head(f"{server.url}/async/a/").status_code == 200
+        assert httpx.head(f"{server.url}/async/a/", timeout=20).status_code == 200
 
 
 def test_behind_the_middleware_no_thread_is_held_for_a_reader() -> None:
@@ -44,7 +44,7 @@ def test_behind_the_middleware_no_thread_is_held_for_a_reader() -> None:
         clients = [stack.enter_context(SSEClient(f"{server.url}/sync/a/")) for _ in range(30)]
         for client in clients:
             client.take(1)
-        held = httpx.get(f"{server.url}/debug/").json()
+        held = httpx.get(f"{server.url}/debug/", timeout=20).json()
         assert held["readers"] == 30
         assert held["threads"] < 6
 
@@ -53,7 +53,7 @@ def test_a_wrong_setting_is_told_by_the_log_and_by_every_use() -> None:
     env = {"TEST_SETTINGS": '{"SSE_BRIDGE": {"URI": "redis://nowhere"}, "DEBUG": true}'}
     with serve("gunicorn-gthread", f"{PROJECT}.wsgi:app", env=env) as server:
         for path in ("sync/a/", "publish/a/"):
-            response = httpx.post(f"{server.url}/{path}", content="1")
+            response = httpx.post(f"{server.url}/{path}", content="1", timeout=20)
             assert response.status_code == 500
             assert "did you mean &#x27;url&#x27;?" in response.text
         assert "the setting SSE_BRIDGE cannot work" in server.output
@@ -62,7 +62,7 @@ def test_a_wrong_setting_is_told_by_the_log_and_by_every_use() -> None:
 
 def test_the_log_warns_of_workers_that_cannot_see_each_other() -> None:
     with serve("gunicorn-sync", f"{PROJECT}.wsgi:app", arguments=["--workers", "2"]) as server:
-        httpx.get(f"{server.url}/debug/")
+        httpx.get(f"{server.url}/debug/", timeout=20)
         assert "sse_bridge.W001" in server.output
         assert "sse_bridge.W003" in server.output
 
@@ -70,5 +70,5 @@ def test_the_log_warns_of_workers_that_cannot_see_each_other() -> None:
 def test_streams_under_runserver(tmp_path: Path) -> None:
     with serve("runserver", f"{PROJECT}.settings") as server, SSEClient(f"{server.url}/async/a/") as client:
         client.take(1)
-        httpx.post(f"{server.url}/publish/a/", content="1")
+        httpx.post(f"{server.url}/publish/a/", content="1", timeout=20)
         assert client.take(1)[0].data == "1"

@@ -58,7 +58,7 @@ def test_without_the_middleware_it_refuses(kind: str, app: str, arguments: list[
         refused = server.request("/events/a")
         assert refused.status == 500
         wait_for(lambda: "ConfigurationError" in server.process.output)
-        assert "SSEBridgeMiddleware" in server.process.output
+        wait_for(lambda: "SSEBridgeMiddleware" in server.process.output)
         assert server.fetch("/state")["streams"] == 0
 
 

@@ -230,15 +230,18 @@ def one_timer_serves_all_heartbeats(url: str) -> None:
             assert response.bodies is not None
             bodies.append(response.bodies.sync_body())
         beats: list[bytes] = []
+        seen = threading.Event()  # until then none leaves: the first may have its heartbeat before the last has begun
 
         def beat(body: Any) -> None:
             assert b"stream.open" in next(body)
             beats.append(next(body))
+            seen.wait(10)
             body.close()
 
         waiters = [started(beat, body) for body in bodies]
         wait_for(lambda: readers(bridge) == 20)
         assert [name for name in our_threads() if "redis" not in name] == ["sse_bridge-keeper"]
+        seen.set()
         for waiter in waiters:
             waiter.join(10)
         assert len(beats) == 20

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import functools
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from typing_extensions import Self
@@ -18,15 +20,40 @@ from typing_extensions import Self
 from tests.support.wait import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = 399  # of each process that asks for one
 
 _running: set[Process] = set()
 
 
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """Over and over, the ports that no other test process hands out: the one before them is bound while this one lives.
+
+    The system gives none of them away: its own begin at 32768, and what is bound to port 0 meanwhile gets one of those.
+    """
+    for first in range(20_000, 32_000, PORTS + 1):
+        mark = socket.socket()
+        try:
+            mark.bind(("127.0.0.1", first))
+        except OSError:
+            mark.close()
+        else:
+            mark.detach()
+            return itertools.cycle(range(first + 1, first + 1 + PORTS))
+    raise AssertionError("no ports are left below 32000: how many test runs are there?")
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody has, and that nobody else is given before `PORTS` others were.
+
+    Its server may bind it much later, or leave it for a while.
+    """
+    for port in itertools.islice(_own_ports(), PORTS):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections are no matter
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"each of {PORTS} ports is taken")
 
 
 def accepts(port: int) -> bool:

@@ -98,8 +98,9 @@ def test_loses_the_reply_but_not_the_request(proxy, redis_server) -> None:
 def test_delay_is_added_to_both_directions(proxy, redis_server) -> None:
     network = proxy(redis_server.port)
     network.delay_seconds = 0.3
-    with redis.Redis.from_url(network.redis_url, socket_timeout=0.2, retry=None) as client:
-        with pytest.raises(redis.exceptions.TimeoutError):
-            client.ping()
-        network.delay_seconds = 0
+    client = redis.Redis.from_url(network.redis_url, socket_timeout=0.2, retry=None)
+    with client, pytest.raises(redis.exceptions.TimeoutError):
+        client.ping()
+    network.delay_seconds = 0
+    with redis.Redis.from_url(network.redis_url, retry=None) as client:
         assert client.ping()

@@ -69,10 +69,10 @@ for number in range(20):
 for pid in children:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert code == 0, code
-while len(sink.entries) < 20:
-    pass
 page = backend.read([ReadRequest("a")])[0]
 assert page.top == 1 + 3 * 21 + 20, page.top
+while len(sink.entries) < 20 or sink.entries[-1][1].offset < page.top:
+    pass
 assert [e.offset for _, e in sink.entries] == list(range(sink.entries[0][1].offset, page.top + 1))
 assert sink.losses("a") == 0
 upstream.close()

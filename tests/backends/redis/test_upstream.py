@@ -100,13 +100,13 @@ async def test_a_link_cut_at_random_bytes_tells_each_loss(make_side: Callable[..
     number = 0
     while network.cuts < 8:
         number += 1
-        await publisher.publish("a", b"%d" % number)
         before = sink.confirmations("a")
+        await publisher.publish("a", b"%d" % number)
         await await_for(lambda: b"%d" % number in sink.data("a") or sink.confirmations("a") > before)  # noqa: B023
     # what arrived is whole and in order; where something is missing the link was lost
     numbers = [int(data) for data in sink.data("a")]
     assert numbers == sorted(set(numbers))
-    assert sink.losses("a") >= 8
+    await await_for(lambda: sink.losses("a") >= 8)
 
 
 async def test_all_that_one_read_brings_is_flushed_once(side: Side) -> None:

@@ -53,6 +53,7 @@ def test_who_takes_nothing_is_given_up(
         bridge.publish("a", "x" * 50_000)
     stays(lambda: site.held() == 3, 1.0)
     bridge.revoke(user="ada")
-    # 2 s over a live link, one more to give up a write that the client does not take; the rest is for a loaded machine
-    wait_for(lambda: site.held() == 0, 5)
+    # 2 s over a live link, one more to give up a write that the client does not take; the rest is for a loaded machine,
+    # where 15 MB may still be ahead of the revocation
+    wait_for(lambda: site.held() == 0, 15)
     assert "Traceback" not in site.server.output, site.server.output

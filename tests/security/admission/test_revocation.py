@@ -156,7 +156,7 @@ async def test_redis_holds_no_name_and_forgets_in_time(redis_url: str) -> None:
     prefix = f"revoke{os.urandom(4).hex()}"
     async with Bridge(redis_url, prefix=prefix, max_streams_per_user=3) as bridge:
         async with hold("asgi", bridge, "ada lovelace"):
-            await bridge.arevoke(user="bob bobson", seconds=1)
+            await bridge.arevoke(user="bob bobson", seconds=3)
             with redis.Redis.from_url(redis_url) as admin:
                 names = [key for key in admin.scan_iter(f"{prefix}:*") if b".control" in key]
                 assert len(names) == 3

@@ -86,7 +86,7 @@ def test_by_the_command_of_a_channel_and_of_a_user_on_a_channel(sites: Sites) ->
 def test_it_ends_by_itself(sites: Sites) -> None:
     site = sites.start("uvicorn")
     client = site.stream("a", "ada")
-    sites.bridge().revoke(user="ada", seconds=2)
+    sites.bridge().revoke(user="ada", seconds=5)
     assert reason(client) == "revoked"
     assert site.request("a", "ada").status == 403
     wait_for(lambda: site.request("a", "ada").status == 200)
@@ -112,7 +112,7 @@ def test_without_a_live_link_users_are_sent_away_after_ten_seconds_and_let_in_wh
     assert reason(client, 40) == "unavailable"
     assert reason(gone) == "unavailable"
     assert reason(source) == "unavailable"
-    assert APART_SECONDS - 1 < time.monotonic() - began < APART_SECONDS + 3
+    assert APART_SECONDS - 1 < time.monotonic() - began < APART_SECONDS + 10
     stays(lambda: not nobodys_source.ended)
     assert client.parser.retry is not None
     stays(lambda: not anonymous.ended)  # nobody in particular stays, and resumes
