@@ -196,13 +196,11 @@ class Audience:
                 low = _HEAD_BYTES
             if isinstance(reader, SyncIterator):
                 high = _PAGE_BYTES
-            reader.proxy.cut_randomly(__import__("os").environ.get("SEED", "") + str(number), low, high)
+            reader.proxy.cut_randomly(str(number), low, high)
             reader.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if __import__("os").environ.get("SEED"):
-            print([(r.name, r.proxy.cuts) for r in self.readers])
         for reader in self.readers:
             reader.stop()
         self._stack.close()
