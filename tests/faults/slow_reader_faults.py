@@ -148,7 +148,7 @@ for each in SERVERS:
 def half_open(scale: Scale) -> Tally:
     gone = scale.pick(10, 100)
     tally = Tally(faults=gone)
-    times = {"max_stream_seconds": scale.pick(4, 15), "drain_seconds": DRAIN_SECONDS}
+    times = {"max_stream_seconds": scale.pick(6, 15), "drain_seconds": DRAIN_SECONDS}
     settings = {**SETTINGS, **times, "retry_min_ms": 100, "retry_max_ms": 200}
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
