@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # For tests: make test ARGS="-k replay -x"
 ARGS ?=
-# Processes that test; each has a Redis and a browser of its own. With 0 there is one, and -s and --pdb work.
-JOBS ?= 2
+# Processes that test, half of the time waiting; each has a Redis and a browser of its own. With 0 there is one, and -s and
+# --pdb work.
+JOBS ?= 3
 
 # The checkout is installed in place. A new package folder needs a new installation, so their number is in the stamp's name.
 PACKAGES := $(words $(wildcard sse_bridge/__init__.py integrations/*/__init__.py))
