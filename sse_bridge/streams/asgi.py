@@ -79,24 +79,7 @@ async def send_stream(
         if instead is not None:
             await send_refusal(refusal(instead), send)
         return
-    body = bodies.async_body()
-    patience = Patience(send)
-    if isinstance(body, AsyncSourceBody):
-        body.answers = True
-        body.on_end = patience.until
-    writer = asyncio.ensure_future(_write(body, start, patience.send))
-    patience.give_up = writer.cancel
-    listener = asyncio.ensure_future(_listen(receive))
-    try:
-        await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        body.close()
-        await _end({writer, listener})
-        patience.close()
-    for task in (writer, listener):
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, OSError):  # spec 2.4: OSError says that the client is gone
-            raise error
+    await _send_body(bodies.async_body(), start, receive, send)
 
 
 async def send_refusal(refused: Refusal, send: Send, *, head_only: bool = False) -> None:
@@ -178,6 +161,27 @@ def _readable(refused: Refusal, start: Message) -> Refusal:
         if name == b"vary" or name.startswith(b"access-control-")
     ]
     return dataclasses.replace(refused, headers=(*refused.headers, *kept))
+
+
+async def _send_body(body: AsyncBody, start: Message, receive: Receive, send: Send) -> None:
+    """A body that is not pushed; apart, for what `send_stream` holds is held by each connection of a pushed one."""
+    patience = Patience(send)
+    if isinstance(body, AsyncSourceBody):
+        body.answers = True
+        body.on_end = patience.until
+    writer = asyncio.ensure_future(_write(body, start, patience.send))
+    patience.give_up = writer.cancel
+    listener = asyncio.ensure_future(_listen(receive))
+    try:
+        await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        body.close()
+        await _end({writer, listener})
+        patience.close()
+    for task in (writer, listener):
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):  # spec 2.4: OSError says that the client is gone
+            raise error
 
 
 async def _write(body: AsyncBody, start: Message, send: Send) -> None:

@@ -41,12 +41,9 @@ class _Wait:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, None, None]:
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            yield from self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter.__await__()  # not by a generator: an idle connection would hold it
 
 
 class Stepper:
