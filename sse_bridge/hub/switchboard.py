@@ -7,12 +7,12 @@ outcome. All decisions that both colours share stand here; time comes in as an a
 from __future__ import annotations
 
 import logging
-import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
+from ..chance import CHANCE
 from ..config import Settings
 from ..follow.cursor import Cursor
 from ..follow.feed import Feed
@@ -223,7 +223,7 @@ class Switchboard:
         """A read failed; it is tried again after a growing, jittered pause."""
         low, high = BACKOFF_SECONDS
         self._backoff = min(high, max(low, 2 * self._backoff))
-        self._reads_from = now + self._backoff * random.uniform(0.5, 1.0)
+        self._reads_from = now + self._backoff * CHANCE.uniform(0.5, 1.0)
         for feed in feeds:
             feed.fail()
             self._reads_wanted.add(feed.channel)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from typing import Final, Literal
 
+from ..chance import CHANCE
 from ..config import Settings
 
 LAST_WRITE_SECONDS: Final = 1.0  # for a write under way when the stream's end is due; within the drain's grace
@@ -31,7 +31,7 @@ class Pacing:
     def __init__(self, settings: Settings, now: float, expires_at: float | None = None) -> None:
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._last_write = now
-        self.ends_at = now + settings.max_stream_seconds * random.uniform(0.8, 1.0)
+        self.ends_at = now + settings.max_stream_seconds * CHANCE.uniform(0.8, 1.0)
         self._why: Due = "lifetime"
         if expires_at is not None and expires_at < self.ends_at:
             self.ends_at, self._why = expires_at, "expired"
@@ -68,4 +68,4 @@ class Pacing:
 
 def retry_ms(settings: Settings) -> int:
     """When the client should come back: random, so that a deploy is not followed by a storm."""
-    return random.randint(settings.retry_min_ms, settings.retry_max_ms)
+    return CHANCE.randint(settings.retry_min_ms, settings.retry_max_ms)

@@ -7,11 +7,11 @@ thread: it sets what each stream looks at, and wakes it.
 from __future__ import annotations
 
 import logging
-import random
 import time
 import weakref
 from typing import Protocol
 
+from ..chance import CHANCE
 from .pacing import Why
 
 logger = logging.getLogger("sse_bridge.streams")
@@ -61,7 +61,7 @@ class Registry:
         now = time.monotonic()
         for stream in self._snapshot():
             try:
-                stream.end_by(now + random.uniform(0.0, spread_seconds))
+                stream.end_by(now + CHANCE.uniform(0.0, spread_seconds))
             except Exception as error:  # noqa: BLE001  # its loop was closed just now; the others must hear of it
                 logger.warning("a stream could not be told of the drain: %r", error)
 
