@@ -1,32 +1,45 @@
-"""Jitter neither follows nor disturbs the random module of the program."""
+"""Jitter is not drawn from the random module's own generator, which programs seed."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from unittest.mock import Mock
+
+import pytest
 
 from sse_bridge import Bridge
 from sse_bridge.streams.pacing import Pacing, retry_ms
 
 
-def test_the_programs_own_random_numbers_stay_what_they_would_be() -> None:
-    before = random.getstate()
-    with Bridge("memory://") as bridge:
-        retry_ms(bridge.settings)
-        Pacing(bridge.settings, 0.0)
-        bridge.thread_hub().board.failed([], 0.0)
-        stream = Mock()
-        bridge.streams.add(stream)
-        bridge.streams.begin_drain(0.1)
-        stream.end_by.assert_called_once()
-        bridge.streams.discard(stream)
-    assert random.getstate() == before
+def drained_at(bridge: Bridge) -> float:
+    stream = Mock()
+    bridge.streams.add(stream)
+    bridge.streams.begin_drain(1e9)  # so long that the clock does not matter
+    bridge.streams.discard(stream)
+    return round(stream.end_by.call_args.args[0], -3)
 
 
-def test_a_program_that_seeds_its_processes_alike_gets_no_jitter_alike() -> None:
+def read_again_at(bridge: Bridge) -> float:
+    board = bridge.thread_hub().board
+    board._backoff = 0.0
+    board.failed([], 0.0)
+    return board._reads_from
+
+
+DRAWS = [
+    lambda bridge: retry_ms(bridge.settings),
+    lambda bridge: Pacing(bridge.settings, 0.0).ends_at,
+    drained_at,
+    read_again_at,
+]
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=["retry", "lifetime", "drain", "backoff"])
+def test_processes_that_are_seeded_alike_get_no_jitter_alike(draw: Callable[[Bridge], float]) -> None:
+    drawn = set()
     with Bridge("memory://") as bridge:
-        ends = set()
-        for _ in range(3):
+        for _ in range(5):
             random.seed(1)
-            ends.add(Pacing(bridge.settings, 0.0).ends_at)
-    assert len(ends) == 3
+            drawn.add(draw(bridge))
+    assert len(drawn) > 1
