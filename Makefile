@@ -1,4 +1,4 @@
-# Needs python3 (3.10 or later) with venv, make and git; everything else goes into .venv.
+# Needs python3 (3.11 or later) with venv, make and git; everything else goes into .venv.
 #   make demo | demo-redis | demo-flask | test | check | guarantees | soak | fuzz | tox | bench | bench-peers | clean
 #   PYTHON=python3.12 chooses another interpreter
 PYTHON ?= python3
@@ -79,7 +79,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "sse_bridge needs Python 3.10 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sse_bridge needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(DEMO): pyproject.toml setup.cfg | $(BIN)/python

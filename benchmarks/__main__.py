@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def about(rounds: int) -> dict[str, Any]:
         "Node": _number(machine.output("node", "--version")),
     }
     return {
-        "at": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": machine.output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "rounds": rounds,
         "load average before": f"{machine.load_average():.1f}",

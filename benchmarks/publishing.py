@@ -25,7 +25,7 @@ import redis
 
 from benchmarks.publish import event
 from sse_bridge import Bridge, Json
-from sse_bridge.publication import single
+from sse_bridge.publishing.publication import single
 
 ROUNDS = 7
 SINGLES = 2000  # events per way and round

@@ -1,7 +1,7 @@
 """The façade: one class, each waiting method with an a-prefixed async twin.
 
-A bridge is cheap to make: connections, hubs and threads appear at first use, per process (so it survives fork) and per
-event loop. Sync methods raise `AsyncContextError` on a thread that runs an event loop, since they would block it.
+A bridge is cheap to make: connections, hubs and threads are made at first use, per process (so it survives fork) and per
+event loop. Sync methods raise `AsyncContextError` on a thread that runs an event loop, which they would block.
 """
 
 from __future__ import annotations
@@ -13,37 +13,36 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from .backends.adapt import both_colours
-from .backends.base import Appended, AsyncBackend, Backend, SyncBackend
-from .backends.observed import Appends
-from .backends.spooling import with_spool
+from .backends.base import Appended, AsyncBackend, Backend, SyncBackend, page_of
 from .backends.urls import make_backend
 from .config import Policy, Settings
 from .dead_letters import DeadLetters
+from .draining import Draining
 from .errors import AsyncContextError, BridgeClosed, ChannelClosed, ConfigurationError, PolicyNotSupported
-from .events import Event, Position, Visibility
+from .events import Position, Visibility
 from .filters import Filter
-from .follow.page import ReadRequest
-from .follow.wish import Wish, make_wish
-from .forks import after_fork
-from .history import history_events, history_wish
+from .follow.subscribe_request import SubscribeRequest, make_request
+from .history import Reading
 from .hub.loop import LoopHub
 from .hub.tally import Tally
 from .hub.threads import ThreadHub
-from .publication import Item, Many, Result, closing, position_of, single
+from .hub.windows import WindowBudget
+from .publishing.observed import Appends
+from .publishing.publication import Item, Many, Result, closing, position_of, single
+from .publishing.spooling import with_spool
+from .records.continuity import ReadRequest
 from .revocation import Revocations
-from .streams.registry import Registry
-from .streams.signals import drain_at_exit
+from .runtime.forks import after_fork
+from .streams.lifecycle.registry import Registry
+from .streams.lifecycle.signals import drain_at_exit
 from .subscription import AsyncSubscription, Subscription
 from .tokens import make_token
 
 
-class Bridge(DeadLetters, Revocations):
+class Bridge(DeadLetters, Draining, Reading, Revocations):
     """Publish from anywhere, sync or async; follow channels from anywhere.
 
     Safe for any number of threads, event loops, greenlets, and across fork.
@@ -51,7 +50,7 @@ class Bridge(DeadLetters, Revocations):
     Args:
         url: ``memory://``, ``redis://``, ``rediss://``, ``redis+sentinel://`` or ``redis+cluster://``; the setting
             ``url`` if omitted.
-        backend: a backend of your own instead (see `sse_bridge.backends.base`); one colour is enough.
+        backend: a backend of your own instead (see `sse_bridge.backends.base`), sync, async or both.
         settings: every setting of `sse_bridge.config.Settings`.
 
     Raises:
@@ -76,23 +75,24 @@ class Bridge(DeadLetters, Revocations):
         self.settings = settings
         own = both_colours(backend) if backend is not None else make_backend(settings)
         self.backend: Backend = with_spool(own, settings)
-        self.appends: Appends = self.backend  # what publishing goes through: observers stand around it
+        self.appends: Appends = self.backend  # the backend, wrapped by observers
         self.closed = False
         if self.settings.max_streams_per_user and not getattr(self.backend, "can_control", False):
             raise ConfigurationError(
                 f"max_streams_per_user={self.settings.max_streams_per_user} needs a backend that keeps leases "
-                f"(sse_bridge.backends.admission), and {self.backend.name!r} does not; leave the setting at 0"
+                f"(sse_bridge.admission.contract), and {self.backend.name!r} does not; leave the setting at 0"
             )
         self._begin()
 
     def _begin(self) -> None:
-        self.streams = Registry(self.settings.max_streams)  # a fork does not serve its parent's
+        self.streams = Registry(self.settings.max_streams)  # empty in a forked child, which serves none of its parent's
         drain_at_exit(self.streams, self.settings.drain_seconds)
         self.tally = Tally()
-        self._lock = threading.Lock()
+        self.windows = WindowBudget(self.settings.windows_max_bytes)
+        self._lock = threading.RLock()  # reentrant: a signal handler may take it again
         self._thread_hub: ThreadHub | None = None
         self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
-        self._pid = os.getpid()  # last: other threads of a child look at it first
+        self._pid = os.getpid()  # last: other threads of a child read it first
 
     # publishing
 
@@ -112,18 +112,18 @@ class Bridge(DeadLetters, Revocations):
             channel: a name matching ``[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}``.
             data: anything with a JSON form (pydantic models, dataclasses, datetime, UUID, Decimal too), `Json` or `Text`.
             type: the event's type as in the DOM; ``message`` if omitted.
-            visibility: who may see it; ``live_ui_only`` is never stored.
+            visibility: the audience; ``live_ui_only`` is never stored.
             store: False makes an ephemeral event: delivered live only, without an id.
             idempotency_key: within 5 minutes the first event under a key wins, and its position is returned.
 
         Returns:
-            Its position (``str()`` of it is the SSE id on a one-channel stream); None if it is ephemeral, or spooled.
+            The event's position, whose ``str()`` is the SSE id on a one-channel stream; None if ephemeral or spooled.
 
         Raises:
             InvalidInput: a name or the data breaks a rule; nothing was published.
             ChannelClosed: the channel's end is stored.
-            BackendUnavailable: nothing was published before the deadline (it is spooled with ``on_unavailable="spool"``).
-            PublishUncertain: it may or may not have been published.
+            BackendUnavailable: nothing was published in time (with ``on_unavailable="spool"`` the event is spooled instead).
+            PublishUncertain: the event may or may not have been published.
             AsyncContextError: this thread runs an event loop; use `apublish`.
         """
         self._check_sync("publish")
@@ -172,7 +172,7 @@ class Bridge(DeadLetters, Revocations):
         try:
             return position_of(batch, self.appends.append(batch))
         except ChannelClosed:
-            page = self.backend.read([ReadRequest(channel, limit=0)])[0]
+            page = page_of(self.backend.read([ReadRequest(channel, limit=0)]))
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
 
     async def aclose_channel(self, channel: str, reason: str = "completed") -> Position | None:
@@ -182,10 +182,8 @@ class Bridge(DeadLetters, Revocations):
         try:
             return position_of(batch, await self.appends.aappend(batch))
         except ChannelClosed:
-            page = (await self.backend.aread([ReadRequest(channel, limit=0)]))[0]
+            page = page_of(await self.backend.aread([ReadRequest(channel, limit=0)]))
             return position_of(batch, Appended(page.epoch, page.top, page.top_check))
-
-    # who may hold a stream
 
     # following
 
@@ -204,17 +202,19 @@ class Bridge(DeadLetters, Revocations):
         Args:
             channels: names; at most ``max_channels``.
             after: an id or `Position` to resume after, ``"earliest"``, or ``"now"`` (default).
-            last: begin with the last so many events instead.
-            filter: which events are wanted; every visibility if omitted, since the caller is server code.
-            policy: what happens when this reader falls more than `queue_size` events behind; the setting if omitted.
+            last: begin with the last `last` events instead.
+            filter: the wanted events; every visibility if omitted, since the caller is server code.
+            policy: the policy for a reader more than `queue_size` events behind; the setting if omitted.
 
         Raises:
-            InvalidInput: a name or position breaks a rule (an id that is not ours makes a gap event instead).
-            PolicyNotSupported: ``block`` on a backend that cannot keep it.
+            InvalidInput: a name or position breaks a rule (a foreign id makes a gap event instead).
+            PolicyNotSupported: ``block`` on a backend without support for it.
         """
         self._check_sync("subscribe")
-        wish = self._wish(channels, after=after, last=last, filter=filter, policy=policy, queue_size=queue_size)
-        return Subscription(self.thread_hub(), wish)
+        request = self.subscribe_request(
+            channels, after=after, last=last, filter=filter, policy=policy, queue_size=queue_size
+        )
+        return Subscription(self.thread_hub(), request)
 
     def asubscribe(
         self,
@@ -226,32 +226,14 @@ class Bridge(DeadLetters, Revocations):
         policy: Policy | None = None,
         queue_size: int | None = None,
     ) -> AsyncSubscription:
-        """The async twin of `subscribe`; call it on the loop that will consume it."""
+        """The async twin of `subscribe`; call it on the loop that consumes the events."""
         self._check_open()
-        wish = self._wish(channels, after=after, last=last, filter=filter, policy=policy, queue_size=queue_size)
-        return AsyncSubscription(self.loop_hub(), wish)
+        request = self.subscribe_request(
+            channels, after=after, last=last, filter=filter, policy=policy, queue_size=queue_size
+        )
+        return AsyncSubscription(self.loop_hub(), request)
 
-    def history(self, channel: str, *, after: str | Position | None = None, limit: int = 100) -> list[Event]:
-        """The retained events of a channel after a position, oldest first.
-
-        Args:
-            after: an id or `Position`; None: from the oldest.
-            limit: 1 to 10,000.
-
-        Returns:
-            At most `limit` events, after a ``stream.gap`` event if `after` lies before the retained log.
-        """
-        self._check_sync("history")
-        wish, request = history_wish(self.settings, channel, after, limit)
-        return history_events(wish, self.backend.read([request])[0])
-
-    async def ahistory(self, channel: str, *, after: str | Position | None = None, limit: int = 100) -> list[Event]:
-        """The async twin of `history`."""
-        self._check_open()
-        wish, request = history_wish(self.settings, channel, after, limit)
-        return history_events(wish, (await self.backend.aread([request]))[0])
-
-    # who may read
+    # access
 
     def token(self, channels: str | Iterable[str], user: str | None = None, expires_seconds: float = 300.0) -> str:
         """A signed token (JWT, RFC 7519) that lets its holder read these channels; see `sse_bridge.tokens`.
@@ -260,25 +242,26 @@ class Bridge(DeadLetters, Revocations):
 
         Args:
             channels: whole names.
-            user: whose streams they will be, for limits and revocation.
-            expires_seconds: rounded up to whole seconds; the streams that it opened end then.
+            user: the streams' user, for limits and revocation.
+            expires_seconds: rounded up to whole seconds; streams opened with the token end then.
 
         Raises:
             InvalidInput: a name or number breaks a rule, or there are too many names for a cookie.
             ConfigurationError: the setting ``token_secret`` is missing.
-            ImportError: PyJWT is (extra ``tokens``).
+            ImportError: PyJWT (extra ``tokens``) is not installed.
         """
         return make_token(self.settings, channels, user, expires_seconds)
 
     # life
 
     def close(self) -> None:
-        """Ends all subscriptions, those on event loops at their next turn, and gives connections back."""
+        """Ends all subscriptions, those on event loops at their next turn, and closes connections."""
         self.closed = True
         self._end_loop_hubs()
-        hub, self._thread_hub = self._thread_hub, None
+        hub = self._thread_hub
         if hub is not None:
             hub.close()
+            self._thread_hub = None  # last, so that an interrupted call can be repeated
         self.backend.close()
 
     async def aclose(self) -> None:
@@ -287,7 +270,7 @@ class Bridge(DeadLetters, Revocations):
         loop_hub = self._loop_hubs.get(asyncio.get_running_loop())
         if loop_hub is not None:
             loop_hub.close()
-            await loop_hub.guard.flush()
+            await loop_hub.admission.flush()
         self._end_loop_hubs()
         hub, self._thread_hub = self._thread_hub, None
         if hub is not None:
@@ -296,28 +279,24 @@ class Bridge(DeadLetters, Revocations):
 
     def _end_loop_hubs(self) -> None:
         if self._pid != os.getpid():
-            return  # the loops are the parent's, and would be woken through a pipe that both share
+            return  # waking the parent's loops would write into a pipe that both processes share
         with self._lock:
             hubs = [hub for hub in self._loop_hubs.values() if not hub.closed]
             self._loop_hubs.clear()
         for hub in hubs:
-            with contextlib.suppress(RuntimeError):  # its loop is closed
+            with contextlib.suppress(RuntimeError):  # a closed loop
                 hub.loop.call_soon_threadsafe(hub.close)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
@@ -333,7 +312,12 @@ class Bridge(DeadLetters, Revocations):
             with self._lock:
                 hub = self._thread_hub
                 if hub is None:
-                    hub = self._thread_hub = ThreadHub(self.backend, self.settings, self.tally)
+                    made = ThreadHub(self.backend, self.settings, self.tally, self.windows)
+                    if self._thread_hub is None and not self.closed:  # no call comes before the next line
+                        self._thread_hub = made
+                    hub = self._thread_hub
+        if hub is None:
+            raise BridgeClosed("this bridge was closed; make another one")
         return hub
 
     def loop_hub(self) -> LoopHub:
@@ -344,8 +328,8 @@ class Bridge(DeadLetters, Revocations):
         if hub is None or hub.closed:
             with self._lock:
                 for other in [each for each in self._loop_hubs if each.is_closed()]:
-                    del self._loop_hubs[other]  # nobody will close it any more, and it keeps its loop
-                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings, self.tally)
+                    del self._loop_hubs[other]  # else the hub keeps its closed loop alive
+                hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings, self.tally, self.windows)
         return hub
 
     def hubs(self) -> list[ThreadHub | LoopHub]:
@@ -360,34 +344,31 @@ class Bridge(DeadLetters, Revocations):
                 hubs.append(self._thread_hub)
         return hubs
 
-    def wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
-        """A checked request for these channels; see `make_wish` for the options."""
-        return self._wish(channels, **options)
-
-    def revoked(self, user: str | None, channels: tuple[str, ...]) -> bool:
-        """Whether a hub of this process, with a live link, knows that such a stream is revoked."""
-        if self._pid != os.getpid():
-            self._begin()
-        now = time.monotonic()
-        with self._lock:
-            hubs = [self._thread_hub, *self._loop_hubs.values()]
-        return any(hub is not None and hub.guard.ward.revoked(user, channels, now) for hub in hubs)
-
-    # inside
-
-    def _wish(self, channels: str | Iterable[str], **options: Any) -> Wish:
-        wish = make_wish(self.settings, channels, **options)
-        if wish.policy == "block" and not self.backend.can_block:
+    def subscribe_request(self, channels: str | Iterable[str], **options: Any) -> SubscribeRequest:
+        """A checked request for these channels; see `make_request` for the options."""
+        request = make_request(self.settings, channels, **options)
+        if request.policy == "block" and not self.backend.can_block:
             raise PolicyNotSupported(
                 f"policy 'block' makes publishers wait for readers, which the {self.backend.name} backend cannot do "
                 "across processes; use 'catch_up', or the memory backend"
             )
-        return wish
+        return request
+
+    def revoked(self, user: str | None, channels: tuple[str, ...]) -> bool:
+        """Whether a hub of this process, with a live link, knows a revocation of these streams."""
+        if self._pid != os.getpid():
+            after_fork(self, Bridge._begin)
+        now = time.monotonic()
+        with self._lock:
+            hubs = [self._thread_hub, *self._loop_hubs.values()]
+        return any(hub is not None and hub.admission.state.revoked(user, channels, now) for hub in hubs)
+
+    # inside
 
     def _check_open(self) -> None:
         if self.closed:
             raise BridgeClosed("this bridge was closed; make another one")
-        if self._pid != os.getpid():
+        if self._pid != os.getpid():  # no at-fork hook, since other hooks run before it, and uWSGI runs none
             after_fork(self, Bridge._begin)
 
     def _check_sync(self, name: str) -> None:

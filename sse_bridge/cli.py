@@ -2,7 +2,7 @@
 
 Settings come from the options, else from the environment (``SSE_BRIDGE_URL`` …), which keeps passwords out of the list
 of processes. Retention is what the applications stored under the prefix; on a prefix that nobody has used yet, what these
-settings say, and then it is stored.
+settings say, and nothing is stored but by ``sse-bridge retention set``.
 
 Exit codes:
 
@@ -28,14 +28,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import pydantic_core
 from typing_extensions import override
 
-from .backends.letters import DeadLetter
 from .bridge import Bridge
+from .cli_lines import frame, kept_words, letter_line, retention_line
+from .config import Settings
 from .errors import BackendError, BackendUnavailable, ConfigurationError, PublishUncertain, SSEBridgeError
-from .events import END_TYPE, Entry, Event, Text, Visibility, encode_data
-from .wire import CHANNEL_FORMATS, NDJSON_FORMAT, Format
+from .events import Event, Text, Visibility
+from .wire import CHANNEL_FORMATS, NDJSON_FORMAT
 
 REFUSED: Final = 1
 WRONG: Final = 2  # argparse's own
@@ -48,6 +48,10 @@ logger = logging.getLogger("sse_bridge")
 DEAD_LETTERS: Final = (
     "Events of processes with on_unavailable=spool that found no room, waited too long, or were refused when the broker "
     "was back. Processes put them under the prefix as soon as they can."
+)
+RETENTION: Final = (
+    "It is stored at the first use of a prefix, and the stored values rule: processes with other settings log one line and "
+    "keep to it. Those with retention_change=update store theirs when they start."
 )
 _FORMATS: Final = {each.name: each for each in CHANNEL_FORMATS}
 
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has enough (| head); the interpreter would complain again when it flushes at exit
+        # the reader of the output has left (| head); the interpreter would complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
@@ -128,7 +132,7 @@ def list_dead_letters(arguments: argparse.Namespace) -> int:
     """Prints events that were spooled and could not be published: one line of JSON each, the oldest first."""
     with _shared_bridge(arguments) as bridge:
         for letter in bridge.dead_letters(arguments.limit):
-            _write(_letter_line(letter))
+            _write(letter_line(letter))
     return 0
 
 
@@ -141,17 +145,8 @@ def resend_dead_letters(arguments: argparse.Namespace) -> int:
                 codes = ((BackendUnavailable, AWAY), (PublishUncertain, UNCERTAIN), (SSEBridgeError, REFUSED))
                 code = _failed(result, next(code for kind, code in codes if isinstance(result, kind)))
             else:
-                _write(_letter_line(letter, id=str(result)))
+                _write(letter_line(letter, id=str(result)))
     return code
-
-
-def _letter_line(letter: DeadLetter, **more: str) -> bytes:
-    events = [{"type": event.type, "visibility": event.visibility, "data": event.data} for event in letter.events]
-    told = {
-        "channel": letter.channel, "reason": letter.reason, "error": letter.error, "at": letter.at,
-        "uncertain": letter.uncertain, "events": events, **more,
-    }  # fmt: skip
-    return pydantic_core.to_json(told) + b"\n"
 
 
 def revoke(arguments: argparse.Namespace) -> int:
@@ -166,6 +161,7 @@ def revoke(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Does what a bridge with these settings does at its first use, and says what it found."""
+    asked = Settings.load(_given(arguments))
     with _bridge(arguments) as bridge:
         settings = bridge.settings
         _say("backend", f"{bridge.backend.name}, {_without_secrets(settings.url)}, prefix {settings.prefix}")
@@ -181,24 +177,43 @@ def check(arguments: argparse.Namespace) -> int:
                 f"{_broker_version(settings.url)}, redis-py {_version('redis')}, hiredis {_version('hiredis')}",
             )
             _say("answered", f"in {took * 1000:.0f} ms, a message to ourselves included")
-        _say("retention", f"{settings.replay_size} entries, for {settings.replay_seconds:g} s after the last one")
+            stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
+            known = f"generation {stored.generation}" if stored.generation else "not stored yet"
+            _say("retention", f"{kept_words(stored.replay_size, stored.replay_seconds)}, {known}")
+            if stored[1:3] != (settings.replay_size, settings.replay_seconds):
+                ours = kept_words(settings.replay_size, settings.replay_seconds)
+                rule = (
+                    "a process that starts with them stores them, since retention_change is update"
+                    if asked.retention_change == "update"
+                    else "what is stored rules (see sse-bridge retention --help)"
+                )
+                _say("note", f"these settings say {ours}; {rule}")
+            return 0
+        _say("retention", kept_words(settings.replay_size, settings.replay_seconds))
     return 0
 
 
-def frame(event: Event, format: Format) -> bytes:
-    """An event as a format writes it, with its id."""
-    id = None if event.id is None else event.id.encode()
-    position = event.position
-    if event.type == "stream.gap" or (event.type == END_TYPE and position is None):
-        return format.control(event.type, event.data, channel=event.channel, id=id)
-    kind, data = encode_data(event._payload(), sys.maxsize)
-    epoch, offset, check = (b"", 0, b"") if position is None else (
-        position.epoch.encode(), position.offset, position.check.encode()
-    )  # fmt: skip
-    time_ms = event.published_at_ms or 0
-    entry = Entry(epoch, offset, b"", check, time_ms, event.visibility.code, kind, event.type, data, id is not None)
-    body = format.body(event.channel, entry)
-    return format.without_id(body) if id is None else format.with_id(body, id)
+def show_retention(arguments: argparse.Namespace) -> int:
+    """Prints what is stored under the prefix: entries per channel, seconds after the last one, and who wrote it."""
+    with _shared_bridge(arguments) as bridge:
+        _write(retention_line(bridge.backend.stored_retention()))  # type: ignore[attr-defined]
+    return 0
+
+
+def set_retention(arguments: argparse.Namespace) -> int:
+    """Stores other values; what is not given stays. Running processes follow within 30 seconds, without a gap of their own."""
+    with _shared_bridge(arguments) as bridge:
+        stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
+        size, seconds = arguments.replay_size, arguments.replay_seconds
+        if size is None and seconds is None:
+            raise ConfigurationError("expected --replay-size or --replay-seconds, or both, got neither")
+        wanted = Settings.load(
+            replay_size=stored.replay_size if size is None else size,
+            replay_seconds=stored.replay_seconds if seconds is None else seconds,
+        )  # the same bounds as everywhere
+        changed = bridge.backend.change_retention(wanted.replay_size, wanted.replay_seconds)  # type: ignore[attr-defined]
+        _write(retention_line(changed))
+    return 0
 
 
 def _show(event: Event, name: str) -> None:
@@ -208,15 +223,20 @@ def _show(event: Event, name: str) -> None:
     _write(frame(event, format))
 
 
-def _bridge(arguments: argparse.Namespace, **settings: Any) -> Bridge:
-    options = {name: getattr(arguments, name) for name in ("url", "prefix") if getattr(arguments, name) is not None}
+def _bridge(arguments: argparse.Namespace) -> Bridge:
     # a command ends at once, and what it had spooled would end with it
-    return Bridge.from_settings(options, on_unavailable="raise", **settings)
+    return Bridge.from_settings(_given(arguments), on_unavailable="raise", retention_change="adopt")
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    options = {name: getattr(arguments, name) for name in ("url", "prefix") if getattr(arguments, name) is not None}
+    Settings.load(options)  # also those that a command does not go by
+    return options
 
 
 def _shared_bridge(arguments: argparse.Namespace) -> Bridge:
     """A bridge that other processes share, with the retention that they stored."""
-    bridge = _bridge(arguments, adopt_retention=True)
+    bridge = _bridge(arguments)
     if bridge.backend.name == "memory":
         raise ConfigurationError(
             "the memory backend lives inside one process, where no command can reach it; set SSE_BRIDGE_URL or --url, "
@@ -226,11 +246,11 @@ def _shared_bridge(arguments: argparse.Namespace) -> Bridge:
 
 
 def _broker_version(url: str) -> str:
-    """What the server says of itself: the first of several addresses, which may be a Sentinel."""
+    """The server's version by INFO, at the first of several addresses, which may be a Sentinel's."""
     from .backends.redis import threads, urls  # only with the redis extra
 
     target = urls.parse(url)
-    wire = threads.Wire(target, target.addresses[0], 5.0, sentinel=target.kind == "sentinel")
+    wire = threads.Connection(target, target.addresses[0], 5.0, sentinel=target.kind == "sentinel")
     try:
         answer = wire.ask(("INFO", "server"))
     except (OSError, EOFError) as error:
@@ -271,7 +291,7 @@ def _write(data: bytes) -> None:
 
 
 class _Notes(logging.Handler):
-    """What the library logs, as lines on stderr."""
+    """Writes the library's log records as lines on stderr."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -346,6 +366,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--channel")
     one.add_argument("--seconds", type=float, metavar="S", help="how long; max_stream_seconds if omitted")
     one.add_argument("--undo", action="store_true", help="take it back")
+
+    retention = commands.add_parser(
+        "retention", help="how much every channel under the prefix keeps", description=RETENTION
+    ).add_subparsers(metavar="show|set", required=True)
+    command("show", show_retention, "print it", to=retention)
+    one = command("set", set_retention, "change it", to=retention)
+    one.add_argument("--replay-size", type=int, metavar="N", help="entries per channel")
+    one.add_argument("--replay-seconds", type=float, metavar="S", help="how long after a channel's last entry")
 
     command("check", check, "connect, and say what a bridge with these settings would find")
     return parser

@@ -1,28 +1,29 @@
-"""The part of the façade that looks at the spool: its counters, and dead letters to list and to send again."""
+"""The part of the façade for the spool: its counters, and dead letters to list and resend."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from .backends.base import Append, Appended
-from .backends.letters import DeadLetter, LetterBox, decode_letter
-from .backends.spool import Spool
-from .backends.spooling import Spooling
 from .errors import BackendUnavailable, ForeignRecord, InvalidInput, PublishUncertain, SSEBridgeError
 from .events import Position, channel_key
 from .part import Part
+from .publishing.letters import DeadLetter, LetterBox, decode_letter
+from .publishing.spool import Spool
+from .publishing.spooling import Spooling
 
 log = logging.getLogger("sse_bridge.spool")
 
 MAX_LIMIT = 10_000
-CLOCKS_SECONDS = 60.0  # so far the clocks of two machines may be apart; the log is searched back that much further
+CLOCKS_SECONDS = 60.0  # tolerated difference between two machines' clocks, by which the log is searched further back
 
 
 class Resent(NamedTuple):
-    """What became of a dead letter: the position of its last event, or the error that kept it a dead letter."""
+    """The outcome of resending a dead letter: the position of its last event, or the error for which it was kept."""
 
     letter: DeadLetter
     result: Position | SSEBridgeError
@@ -37,47 +38,54 @@ class DeadLetters(Part):
         return self.backend.spool if isinstance(self.backend, Spooling) else Spool(self.settings)
 
     def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        """The oldest dead letters: those that any process has put into Redis, then those of this process.
+        """The oldest dead letters: first those stored in Redis by any process, then those of this process.
 
         Args:
             limit: 1 to 10,000.
 
         Raises:
-            BackendUnavailable: Redis could not be asked; ``bridge.spool.letters`` holds those of this process.
+            BackendUnavailable: Redis did not answer; ``bridge.spool.letters`` holds those of this process.
         """
         self._check_sync("dead_letters")
         return [letter for letter, _ in self._letters(limit)]
 
     async def adead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        """The async twin of `dead_letters`; it works on a thread, since it is no path of an event."""
+        """The async twin of `dead_letters`; it runs on a thread, since it is on no event's path."""
         self._check_open()
         return await asyncio.to_thread(self.dead_letters, limit)
 
     def resend_dead_letters(self, limit: int = 100, *, uncertain: bool = False) -> list[Resent]:
-        """Publishes dead letters, the oldest first; each that is published is a dead letter no more.
+        """Publishes dead letters, the oldest first, and removes those published.
 
-        They go behind what their channels hold by now. Two processes that do it at the same time publish each once. What may
-        have been published already is looked up in the log first; if the log cannot prove it, it stays a dead letter.
+        Their events follow those that the channels hold by now. Two processes at the same time publish each letter once. A
+        letter that may have been published already is searched in the log first, and kept if the log proves neither.
 
         Args:
-            limit: look at so many, 1 to 10,000.
-            uncertain: send those too of which the log can prove nothing; they may then be there twice.
+            limit: the most letters to try, 1 to 10,000.
+            uncertain: also send letters of which the log proves nothing, and which may then be published twice.
 
         Returns:
-            One result for each that was tried; it ends early when the broker is away.
+            One result for each letter tried; ends early when the broker is away. On a cluster, only letters to channels of
+            a primary that is away are left out.
 
         Raises:
-            BackendUnavailable: Redis could not be asked for them.
+            BackendUnavailable: Redis did not answer the list.
         """
         self._check_sync("resend_dead_letters")
         done: list[Resent] = []
+        server_of: Callable[[str], Hashable] | None = getattr(self.backend, "server_of", None)
+        away: set[Hashable] = set()
         for letter, stored in self._letters(limit):
+            if server_of is not None and server_of(letter.channel) in away:
+                continue
             result = self._resend(letter, letter.unknown_ms)
             if isinstance(result, PublishUncertain) and result.unknown_since is None and uncertain:
                 result = self._resend(letter, None)
             done.append(Resent(letter, result))
             if isinstance(result, BackendUnavailable):
-                break
+                if server_of is None:
+                    break
+                away.add(server_of(letter.channel))
             if isinstance(result, Position):
                 self._forget(letter, stored)
         return done
@@ -88,7 +96,7 @@ class DeadLetters(Part):
         return await asyncio.to_thread(self.resend_dead_letters, limit, uncertain=uncertain)
 
     def _letters(self, limit: int) -> list[tuple[DeadLetter, list[bytes]]]:
-        """Letters, each with its copies in the broker."""
+        """The oldest letters, each with its copies in the broker."""
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"limit must be 1 to {MAX_LIMIT}, got {limit!r}")
         found: dict[bytes, tuple[DeadLetter, list[bytes]]] = {}
@@ -97,7 +105,7 @@ class DeadLetters(Part):
             try:
                 letter = decode_letter(data)
             except ForeignRecord as error:
-                log.warning("skipped in the list of dead letters: %s", error)
+                log.warning("foreign dead letter left out of the list: %s", error)
                 continue
             found.setdefault(letter.name, (letter, []))[1].append(data)
         for letter in list(self.spool.letters):
@@ -123,12 +131,12 @@ class DeadLetters(Part):
 
 
 def again(letter: DeadLetter, unknown_ms: int | None, now: float, wall: float) -> Append:
-    """The append that publishes a dead letter; its nonce is the key under which only one of several wins.
+    """The append that publishes a dead letter, with an idempotency key, so that only one of several resends wins.
 
     Args:
-        letter: which.
-        unknown_ms: look it up in the log, back to this time.
-        now, wall: what `time.monotonic` and `time.time` say.
+        letter: the dead letter.
+        unknown_ms: search the log for it, back to this time (milliseconds since 1970); None: do not search.
+        now, wall: the current `time.monotonic` and `time.time`.
     """
     key = letter.batch.idempotency_key or f"dead-letter:{letter.name.decode()}"
     since = None if unknown_ms is None else now - max(0.0, wall - unknown_ms / 1000) - CLOCKS_SECONDS

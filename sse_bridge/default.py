@@ -12,7 +12,7 @@ from typing import Any
 from .bridge import Bridge
 from .events import Position
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may come back to it
 _default: Bridge | None = None
 
 
@@ -37,7 +37,10 @@ def get_bridge() -> Bridge:
         with _lock:
             bridge = _default
             if bridge is None:
-                bridge = _default = Bridge()
+                made = Bridge()
+                if _default is None:
+                    _default = made
+                bridge = _default
     return bridge
 
 

@@ -157,9 +157,17 @@ class BridgeClosed(SSEBridgeError):
 
 
 class BackendError(SSEBridgeError):
-    """The broker could not do what was asked."""
+    """The broker could not do what was asked.
+
+    Attributes:
+        permanent: no retry will change it before somebody changes a password, an access rule, a certificate or the URL.
+    """
 
     http_status = 503
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class BackendUnavailable(BackendError):

@@ -11,32 +11,38 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import pydantic_core
-
-from .errors import EventTooLarge, InvalidChannel, InvalidData, InvalidEventType
+from .errors import InvalidChannel, InvalidEventType
 
 NAME_RULE: Final = "[A-Za-z0-9][A-Za-z0-9_.:@-]{0,199}"
 _NAME = re.compile(NAME_RULE)
+MAX_NAME_CHARACTERS: Final = 200
+
+NAME_CACHE_BYTES: Final = 8 * 2**20  # of one cache by names, were all of them as long as names may be
+_PLACE_BYTES: Final = 260  # in a cache: a str, a bytes or bool, a link and a place in a table, without their characters
 
 END_TYPE: Final = "stream.end"
 DEFAULT_TYPE: Final = "message"  # the DOM's name of an event without an event: line (HTML standard 9.2.6)
 
 TOKEN_BYTES: Final = 8  # of an epoch and of a check
 GENESIS: Final = b"0"  # the check before the first entry of an epoch
+NO_EPOCH: Final = b"0"  # of a channel without entries: no life of its log has begun, and nothing is kept of it
 
-ENTRY_BYTES: Final = 400  # that an `Entry` holds besides its data and the same again, rendered
+ENTRY_BYTES: Final = 400  # an `Entry` without its data and without the same again, rendered
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHABET: Final = bytes(_ALPHABET[i % 62] for i in range(256))
 
+Result = TypeVar("Result")
 
-class Visibility(str, enum.Enum):
-    """Who may see an event; streams to browsers carry only the first two unless a trusted filter asks for more."""
+
+class Visibility(enum.StrEnum):
+    """The audience of an event; streams to browsers carry only the first two unless a trusted filter asks for more."""
 
     USER_FACING = "user_facing"
     LIVE_UI_ONLY = "live_ui_only"  # delivered live, never stored
@@ -65,8 +71,17 @@ class Text:
     text: str
 
 
+def cached_by_name(longest: int) -> Callable[[Callable[[str], Result]], Callable[[str], Result]]:
+    """Caches a function of a name, the newest of which take `NAME_CACHE_BYTES` at most.
+
+    Args:
+        longest: bytes of the longest name and of its result.
+    """
+    return lru_cache(maxsize=NAME_CACHE_BYTES // (_PLACE_BYTES + longest))
+
+
 def new_token() -> bytes:
-    """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): a check, or an empty log's epoch."""
+    """8 random characters of ``[A-Za-z0-9]`` from the operating system (47 bits): a check."""
     return os.urandom(TOKEN_BYTES).translate(_TO_ALPHABET)
 
 
@@ -77,30 +92,48 @@ def new_tokens(count: int) -> list[bytes]:
 
 
 def check_channel(name: str) -> str:
-    """Returns `name`; raises `InvalidChannel` if it breaks the rule."""
-    if not (isinstance(name, str) and _known_good(name)):
+    """`name` as a plain str, whatever kind of str it came as; raises `InvalidChannel` if it breaks the rule."""
+    if type(name) is str and len(name) <= MAX_NAME_CHARACTERS and _known_good(name):
+        return name  # the usual case: each publish passes here
+    if not _is_name(name):
         raise InvalidChannel(f"a channel name must match {NAME_RULE}, got {name!r:.300}")
-    return name
+    return str.__str__(name)  # an enum's member formats as its own name
 
 
 def check_type(name: str) -> str:
-    """Returns `name`; raises `InvalidEventType` if it breaks the rule of channel names or is reserved."""
-    if not (isinstance(name, str) and _known_good(name)):
+    """`name` as a plain str; raises `InvalidEventType` if it breaks the rule of channel names or is reserved."""
+    if type(name) is str and len(name) <= MAX_NAME_CHARACTERS and _known_type(name):
+        return name
+    if not _is_name(name):
         raise InvalidEventType(f"an event type must match {NAME_RULE}, got {name!r:.300}")
-    if name in ("open", "error") or name.startswith("stream."):
+    if _is_reserved(name):
         raise InvalidEventType(
             f"event type {name!r} is reserved: 'open' and 'error' would reach EventSource's own handlers and "
             "'stream.*' are this library's control events; choose another name"
         )
-    return name
+    return str.__str__(name)
 
 
-@lru_cache(maxsize=65536)
+def _is_name(name: Any) -> bool:
+    # the length first: `_known_good` remembers what it was asked, and a client may ask for many long names
+    return isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _known_good(name)
+
+
+@cached_by_name(4 * MAX_NAME_CHARACTERS)  # a text that is no name may have any characters
 def _known_good(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-@lru_cache(maxsize=65536)
+@cached_by_name(4 * MAX_NAME_CHARACTERS)
+def _known_type(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not _is_reserved(name)
+
+
+def _is_reserved(type: str) -> bool:
+    return type in ("open", "error") or type.startswith("stream.")
+
+
+@cached_by_name(MAX_NAME_CHARACTERS + 8)
 def channel_key(channel: str) -> bytes:
     """The short name of a channel inside an id: 8 characters, 40 bits of BLAKE2b."""
     number = int.from_bytes(hashlib.blake2b(channel.encode(), digest_size=5).digest(), "big")
@@ -129,50 +162,24 @@ class Position:
     check: str
     ended: bool = False
 
+    def __init__(self, key: str, epoch: str, offset: int, check: str, ended: bool = False) -> None:
+        # A generated __init__ of a frozen dataclass calls `object.__setattr__` per field, a fifth of a `publish_many`.
+        fields = self.__dict__
+        fields["key"] = key
+        fields["epoch"] = epoch
+        fields["offset"] = offset
+        fields["check"] = check
+        fields["ended"] = ended
+
     def __str__(self) -> str:
         return f"{self.key}-{self.epoch}-{self.offset}-{self.check}{'-e' if self.ended else ''}"
-
-
-def encode_data(data: Any, max_event_bytes: int) -> tuple[str, bytes]:
-    """The kind (``J`` or ``T``) and the bytes of what a caller published.
-
-    Raises:
-        InvalidData: it has no JSON form, or a lone surrogate.
-        EventTooLarge: it is longer than `max_event_bytes`.
-    """
-    kind = "J"
-    if isinstance(data, Json):
-        encoded = bytes(data.data)
-        if b"\n" in encoded or b"\r" in encoded:
-            # JSON allows line breaks between tokens; as one line it fits every frame without a second look
-            encoded = encoded.replace(b"\r", b" ").replace(b"\n", b" ")
-    elif isinstance(data, Text):
-        kind = "T"
-        try:
-            encoded = data.text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidData(f"text must be valid Unicode, got {data.text!r:.120}: {error}") from None
-    else:
-        try:
-            encoded = pydantic_core.to_json(data, inf_nan_mode="null")
-        except (pydantic_core.PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as error:
-            raise InvalidData(
-                f"data must have a JSON form (str, int, dict, pydantic model, dataclass, datetime …), "
-                f"got {type(data).__name__}: {error}"
-            ) from None
-    if len(encoded) > max_event_bytes:
-        raise EventTooLarge(
-            f"an event holds at most max_event_bytes={max_event_bytes} bytes of encoded data, got {len(encoded)}; "
-            "publish a reference to it, or raise the setting"
-        )
-    return kind, encoded
 
 
 class Entry:
     """One record in memory, stored or ephemeral; shared by all readers of a process and never changed.
 
     ``bodies`` holds the rendered bytes by wire format, made by the first reader that needs them; None until then.
-    ``record`` holds the bytes that it came as (records.py); None if it was not made from such.
+    ``record`` holds the bytes that it came as (records/codec.py); None if it was not made from such.
     """
 
     __slots__ = (
@@ -231,13 +238,14 @@ class Entry:
 
 
 class Event:
-    """What iterators yield: one entry of a channel, or a control event (``stream.gap``, ``stream.end``).
+    """One item of an iterator: an entry of a channel, or a control event (``stream.gap``, ``stream.end``).
 
     Attributes:
         channel: the channel's name.
         type: the event's type as in the DOM; ``message`` when none was given.
         position: where it stands in its channel's log; None for an ephemeral event.
-        id: what the SSE ``id:`` line says (resume here); None for an ephemeral event.
+        id: what the SSE ``id:`` line says (resume here); None for an ephemeral event, and while a channel of the stream has
+            no position yet.
         visibility: who may see it.
         published_at: the broker's clock when it was appended, in UTC.
         data: decoded on first use: the JSON value, or str for `Text`.
@@ -286,7 +294,7 @@ class Event:
         return self._data
 
     def _payload(self) -> Any:
-        """What to publish for this event: the data as given, or as it came."""
+        """The data to publish for this event: as given, or as received."""
         if self._decoded or not self._kind:
             return Text(self._data) if self._kind == "T" else self._data
         raw: bytes = self._data
@@ -296,7 +304,7 @@ class Event:
     def published_at(self) -> datetime | None:
         if self.published_at_ms is None:
             return None
-        return datetime.fromtimestamp(self.published_at_ms / 1000, timezone.utc)
+        return datetime.fromtimestamp(self.published_at_ms / 1000, UTC)
 
     def __repr__(self) -> str:
         return f"Event({self.channel!r}, {self.data!r:.120}, type={self.type!r}, id={self.id!r})"

@@ -27,7 +27,8 @@ from typing_extensions import override
 
 from .errors import InvalidInput
 from .events import NAME_RULE, Entry, Event, Visibility
-from .reports import report
+from .runtime.containment import is_strange
+from .runtime.reports import report
 
 __all__ = [
     "PUBLIC",
@@ -41,7 +42,7 @@ __all__ = [
 
 _PATTERN: Final = re.compile(rf"{NAME_RULE}\*?|\*")
 
-_reported: set[tuple[Where, type[Exception]]] = set()
+_reported: set[tuple[Where, type[BaseException]]] = set()
 
 
 class Filter(ABC):
@@ -64,13 +65,13 @@ class Filter(ABC):
         """
         return None
 
-    @abstractmethod
     def names_visibility(self, negated: bool = False) -> bool:
         """Whether every entry it (or its negation) shows was chosen by visibility too; see `for_browsers`."""
+        return False
 
     @abstractmethod
     def _key(self) -> Hashable:
-        """What equality and hash go by, within a class."""
+        """The key of equality and hash, within a class."""
 
     def __and__(self, other: Filter) -> Filter:
         if not isinstance(other, Filter):
@@ -166,10 +167,6 @@ class ByType(Filter):
         return entry.type in self._types or entry.type.startswith(self._prefixes)
 
     @override
-    def names_visibility(self, negated: bool = False) -> bool:
-        return False
-
-    @override
     def _key(self) -> Hashable:
         return self._types, self._prefixes
 
@@ -216,15 +213,17 @@ class Where(Filter):
                 return answer
             if inspect.isawaitable(answer):  # true as an object, so it would show everything
                 if inspect.iscoroutine(answer):
-                    answer.close()  # else Python warns that it was never awaited
+                    answer.close()  # Python would warn that the coroutine was never awaited
                 raise TypeError(f"the predicate must return true or false, got the awaitable {answer!r:.120}")
             return bool(answer)
-        except Exception as error:  # noqa: BLE001  # it is logged, perhaps a little later
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_strange(error):
+                raise
             if self._first(type(error)):
                 report(self._predicate, channel, error)
             return None
 
-    def _first(self, error: type[Exception]) -> bool:
+    def _first(self, error: type[BaseException]) -> bool:
         """Whether this class of exception is new for this predicate; bounded, so an old one may be new again."""
         case = (self, error)
         if case in _reported:
@@ -233,10 +232,6 @@ class Where(Filter):
             _reported.clear()
         _reported.add(case)
         return True
-
-    @override
-    def names_visibility(self, negated: bool = False) -> bool:
-        return False
 
     @override
     def _key(self) -> Hashable:
@@ -353,7 +348,7 @@ PUBLIC: Final = ByVisibility(Visibility.USER_FACING, Visibility.LIVE_UI_ONLY)
 
 
 def for_browsers(filter: Filter | None) -> Filter:
-    """What a stream to a browser filters by: `filter`, and `PUBLIC` wherever it does not speak of visibility itself.
+    """The filter of a stream to a browser: `filter`, and `PUBLIC` as well unless `filter` names visibilities itself.
 
     So ``ByType("order.*")`` shows no internal event, and ``ByType("order.*") & ByVisibility("internal_only")`` does: it
     asks. It never shows more than `filter`, and of public entries exactly the same.

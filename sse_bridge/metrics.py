@@ -1,13 +1,13 @@
-"""Prometheus metrics of a bridge: `register` it once, and expose the registry as you do for everything else.
+"""Prometheus metrics of a bridge: call `register` once, and expose the registry as usual.
 
 Two kinds, for two reasons:
 
-publishing  a counter and a histogram of prometheus_client itself, moved by each append (about 3 µs), so that
-            they are summed over workers in its multiprocess mode too
-reading     looked up when somebody scrapes: open streams, readers, how far the slowest is behind, what was dropped. The
-            path of a delivered event pays nothing; but a scrape sees the process that answers it, and no other
+publishing  counters and a histogram of prometheus_client itself, updated by each append (about 3 µs), so that its
+            multiprocess mode sums them over workers
+reading     computed at a scrape: open streams, readers, the lag of the slowest, dropped events. Delivering an event costs
+            nothing, but a scrape covers only the process that answers it
 
-No label ever holds a channel, a user or an id: their number would be bounded by nothing.
+No label holds a channel, a user or an id, whose number is unbounded.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ except ImportError as error:
     ) from error
 
 from .backends.base import Append, Appended
-from .backends.observed import ObservedAppends, Outcome, observe, stop_observing
 from .bridge import Bridge
 from .errors import ConfigurationError, SSEBridgeError
+from .publishing.observed import ObservedAppends, Outcome, observe, stop_observing
 
 __all__ = ["PUBLISH_BUCKETS_SECONDS", "BridgeCollector", "register"]
 
@@ -37,14 +37,14 @@ PUBLISH_BUCKETS_SECONDS: Final = (
     0.000025, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
 
-_LOOKS: Final = 20  # at collections of a loop that runs on another thread; each takes microseconds
+_LOOKS: Final = 20  # attempts to count in a loop's hub on another thread, each of microseconds
 
 
 def register(bridge: Bridge, registry: CollectorRegistry = REGISTRY, prefix: str | None = None) -> BridgeCollector:
-    """Exposes a bridge's metrics in a registry, and begins to count and time its publishes.
+    """Exposes a bridge's metrics in a registry, and starts to count and time its publishes.
 
     Args:
-        bridge: one per prefix and registry.
+        bridge: the bridge, one per prefix and registry.
         registry: prometheus_client's own one if omitted.
         prefix: first part of all names; the setting ``metrics_prefix`` (``sse_bridge_``) if omitted.
 
@@ -58,9 +58,9 @@ def register(bridge: Bridge, registry: CollectorRegistry = REGISTRY, prefix: str
 
 
 class BridgeCollector(Collector):
-    """What a registry asks at each scrape; made by `register`. Safe for any thread, and after fork.
+    """Answers a registry's scrapes; made by `register`. Safe for any thread, and after fork.
 
-    In a forked child the counters of publishes go on from the parent's, as all of prometheus_client's do.
+    In a forked child the counters of publishes continue the parent's, as all of prometheus_client's do.
     """
 
     def __init__(self, bridge: Bridge, registry: CollectorRegistry, prefix: str) -> None:
@@ -78,18 +78,18 @@ class BridgeCollector(Collector):
         self._observed: ObservedAppends | None = observe(bridge, self._publishing)
 
     def unregister(self) -> None:
-        """Takes the metrics out of the registry and lets the bridge publish uncounted again; idempotent."""
+        """Removes the metrics from the registry, and stops counting publishes; idempotent."""
         observed, self._observed = self._observed, None
         if observed is not None:
             self._registry.unregister(self)
             stop_observing(self._bridge, observed)
 
     def describe(self) -> Iterator[Metric]:
-        """The names, for the registry to find duplicates without a look at the bridge."""
+        """The metrics' names, by which the registry finds duplicates."""
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """Everything as it stands now."""
+        """All metrics with their current values."""
         yield from self._publishing.collect()
         hubs = self._bridge.hubs()
         tally = self._bridge.tally
@@ -170,7 +170,7 @@ class _Publishing:
         self._seconds.observe(seconds)
         for batch, outcome in zip(batches, outcomes, strict=True):
             if isinstance(outcome, Appended):
-                if not outcome.recognised and not (outcome.spooled and batch.ephemeral):  # that one is dropped
+                if not outcome.recognised and not (outcome.spooled and batch.ephemeral):  # a dropped event
                     kind = self._ephemeral if batch.ephemeral else self._spooled if outcome.spooled else self._stored
                     kind.inc(len(batch.entries))
             else:
@@ -183,7 +183,7 @@ class _Publishing:
 
 
 def _look(count: Callable[[], int]) -> int:
-    """Asks a hub that may run on another thread: what changes under our eyes is looked at again."""
+    """A count of a hub that may run on another thread, repeated if the hub changes meanwhile."""
     for _ in range(_LOOKS):
         try:
             return count()

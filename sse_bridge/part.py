@@ -1,4 +1,4 @@
-"""What the parts of the façade have in common: `Bridge` is put together from them, so that each stays one noun."""
+"""The base of the façade's parts, from which `Bridge` is composed, so that each file stays one noun."""
 
 from __future__ import annotations
 

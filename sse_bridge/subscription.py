@@ -1,7 +1,7 @@
-"""What `Bridge.subscribe` and `asubscribe` return: one stream of events, three ways to consume it.
+"""Subscriptions, the results of `Bridge.subscribe` and `asubscribe`.
 
-Iterate, or ask for the `next` one with a timeout; `dropped` counts what the slow-reader policy skipped. Gaps are events
-of type ``stream.gap``, a stored end is one of type ``stream.end``; after the last channel's end the iteration stops.
+Iterate, or call `next` with a timeout; `dropped` counts the entries that the slow-reader policy skipped. Gaps are events of
+type ``stream.gap``, a stored end is one of type ``stream.end``; after the last channel's end the iteration stops.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from typing_extensions import Self
-
-from .events import END_TYPE, Event, Position, Visibility, channel_key
-from .follow.follower import END, GAP, POSITION, Batch, Delivery
+from .events import END_TYPE, Event, Position, channel_key
+from .follow.batch import END, GAP, POSITION, Batch, Delivery
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from .follow.wish import Wish
+    from .follow.subscribe_request import SubscribeRequest
     from .hub.loop import LoopHub, LoopReader
     from .hub.thread_reader import ThreadReader
     from .hub.threads import ThreadHub
 
-_PULL_BYTES = 1_048_576  # of data per look at the window
+Reader = TypeVar("Reader", bound="ThreadReader | LoopReader")
+
+_PULL_BYTES = 65_536  # of data per pull: the most that an iterator holds for a slow consumer
 
 
 def event_of(delivery: Delivery) -> Event | None:
-    """A delivery as users see it; None for a mere move of the position."""
+    """The event of a delivery; None for a position note."""
     if delivery.kind == POSITION:
         return None
     id_text = None if delivery.id is None else delivery.id.decode()
@@ -43,42 +41,31 @@ def event_of(delivery: Delivery) -> Event | None:
     if delivery.kind == GAP:
         assert delivery.gap is not None
         gap = delivery.gap
-        event = Event(delivery.channel, {"channel": delivery.channel, "reason": gap.reason, "missed": gap.missed})
-        event.type = "stream.gap"
+        data = {"channel": delivery.channel, "reason": gap.reason, "missed": gap.missed}
+        event = Event(delivery.channel, data, type="stream.gap")
         event.position = Position(
             channel_key(delivery.channel).decode(), gap.after.epoch.decode(), gap.after.offset, gap.after.check.decode()
         )
     else:
         assert delivery.kind == END
-        event = Event(delivery.channel, {"channel": delivery.channel, "reason": None})
-        event.type = END_TYPE
-    event.visibility = Visibility.USER_FACING
+        event = Event(delivery.channel, {"channel": delivery.channel, "reason": None}, type=END_TYPE)
     event.id = id_text
     return event
 
 
-class _Pending:
-    """Events of the last batch that were not handed out yet."""
-
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque()
-
-    def add(self, batch: Batch) -> None:
-        self.events.extend(event for event in map(event_of, batch.deliveries) if event is not None)
+def events_of(batch: Batch) -> deque[Event]:
+    return deque([event for event in map(event_of, batch.deliveries) if event is not None])
 
 
-class Subscription:
-    """A blocking iterator of events; a context manager. For one consuming thread; `close` from any.
+class _Events(Generic[Reader]):
+    """The base of both subscriptions: their reader, and the methods that do not wait."""
 
-    Attributes:
-        closed: `close` was called, or the last channel's end was handed out.
-    """
-
-    def __init__(self, hub: ThreadHub, wish: Wish) -> None:
-        self.channels = wish.channels
-        self._pending = _Pending()
-        self._reader: ThreadReader = hub.enter(wish)
-        weakref.finalize(self, self._reader.abandon).atexit = False  # the last net for who forgets to close
+    def __init__(self, channels: tuple[str, ...], reader: Reader) -> None:
+        self.channels = channels
+        self._reader = reader
+        self._pending: deque[Event] = deque()
+        self._told: str | None = None  # the last returned id
+        self._was_ready = False
 
     @property
     def closed(self) -> bool:
@@ -89,19 +76,47 @@ class Subscription:
         """Log entries that the slow-reader policy skipped."""
         return self._reader.follower.dropped
 
+    def _is_ready(self) -> bool:
+        """Whether the reader is ready now; raises if it never was and will not be."""
+        ready = self._reader.ready()
+        self._was_ready = ready or self._was_ready
+        if not self._was_ready and (refusal := self._reader.refusal()) is not None:
+            raise refusal
+        return ready
+
+
+class Subscription(_Events["ThreadReader"]):
+    """A blocking iterator of events; a context manager. For one consuming thread; `close` from any.
+
+    An exception out of a signal handler may end any call; the next one goes on without losing or repeating an event.
+
+    Attributes:
+        closed: whether `close` was called, or the last channel's end was returned.
+    """
+
+    def __init__(self, hub: ThreadHub, request: SubscribeRequest) -> None:
+        super().__init__(request.channels, hub.enter(request, owner=self))
+
     @property
     def id(self) -> str:
-        """Where to resume after what was pulled so far; empty before `wait_ready`."""
-        return self._reader.follower.id().decode()
+        """The id to resume from after the events returned so far; empty before `wait_ready`."""
+        reader = self._reader
+        if self._pending or reader.moving:
+            return self._told or reader.began.decode()
+        return reader.follower.id().decode()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
-        """Waits until every channel is subscribed and read, so that nothing published from now on is missed.
+        """Waits until every channel is subscribed and read, so that no event published from now on is missed.
 
         Returns:
-            Whether it is; False after `timeout` seconds.
+            True; False after `timeout` seconds, or if the subscription was closed.
+
+        Raises:
+            BackendError: waiting is useless, since Redis refuses the password, or a channel.
+            ConfigurationError: waiting is useless, for a reason in the settings.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while not self._reader.ready():
+        while not self._is_ready():
             if self.closed or (until is not None and time.monotonic() >= until):
                 return False
             self._reader.wait(until, exactly=True)
@@ -112,26 +127,37 @@ class Subscription:
 
         Raises:
             SlowReader: policy ``disconnect``, and this reader fell too far behind.
+            BackendError, ConfigurationError: as `wait_ready`, until the subscription was ready once.
         """
         until = None if timeout is None else time.monotonic() + timeout
         reader = self._reader
-        while not self._pending.events:
+        while not self._pending:
             if reader.closed:
                 return None
+            if reader.moving:  # an exception ended the last call before `_pending` kept its events
+                reader.rewind()
             batch = reader.pull(_PULL_BYTES)
             if batch is not None:
-                self._pending.add(batch)
-            elif reader.follower.finished:
+                events = events_of(batch)
+                self._pending, reader.steps, reader.moving = events, batch.steps or reader.steps, False
+                continue
+            reader.stands()
+            if reader.follower.finished:
                 self.close()
                 return None
-            elif until is not None and time.monotonic() >= until:
+            if not self._was_ready:
+                self._is_ready()
+            if until is not None and time.monotonic() >= until:
                 return None
-            else:
-                reader.wait(until, exactly=True)
-        return self._pending.events.popleft()
+            reader.wait(until, exactly=True)
+        # No call follows, so an exception comes before the event is removed, or after the caller has it.
+        event = self._pending[0]
+        del self._pending[0]
+        self._told = event.id or self._told
+        return event
 
     def close(self) -> None:
-        """Gives the subscription back; idempotent."""
+        """Ends the subscription; idempotent."""
         self._reader.close()
 
     def __iter__(self) -> Subscription:
@@ -146,44 +172,32 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class AsyncSubscription:
+class AsyncSubscription(_Events["LoopReader"]):
     """An async iterator of events; an async context manager. For one consuming task on one loop.
 
     Cancelling a waiting `next` or ``async for`` loses no event.
     """
 
-    def __init__(self, hub: LoopHub, wish: Wish) -> None:
-        self.channels = wish.channels
-        self._hub = hub
-        self._pending = _Pending()
-        self._reader: LoopReader = hub.enter(wish)
-        weakref.finalize(self, self._reader.abandon).atexit = False  # the last net for who forgets to close
-
-    @property
-    def closed(self) -> bool:
-        return self._reader.closed
-
-    @property
-    def dropped(self) -> int:
-        """Log entries that the slow-reader policy skipped."""
-        return self._reader.follower.dropped
+    def __init__(self, hub: LoopHub, request: SubscribeRequest) -> None:
+        super().__init__(request.channels, hub.enter(request))
+        weakref.finalize(self, self._reader.abandon).atexit = False  # ends a subscription that was not closed
 
     @property
     def id(self) -> str:
-        """Where to resume after what was pulled so far; empty before `wait_ready`."""
+        """The id to resume from after the events returned so far; empty before `wait_ready`."""
+        if self._pending:
+            return self._told or self._reader.began.decode()
         return self._reader.follower.id().decode()
 
     async def wait_ready(self, timeout: float | None = None) -> bool:
-        """Waits until every channel is subscribed and read; False after `timeout` seconds."""
+        """The async twin of `Subscription.wait_ready`. Safe to cancel."""
         try:
             await asyncio.wait_for(self._until_ready(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return not self.closed
 
@@ -192,19 +206,24 @@ class AsyncSubscription:
 
         Raises:
             SlowReader: policy ``disconnect``, and this reader fell too far behind.
+            BackendError, ConfigurationError: as `Subscription.wait_ready`, until the subscription was ready once.
         """
-        if not self._pending.events:
+        if not self._pending:
             try:
                 if timeout is None:
                     await self._fill()
                 else:
                     await asyncio.wait_for(self._fill(), timeout)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 return None
-        return self._pending.events.popleft() if self._pending.events else None
+        if not self._pending:
+            return None
+        event = self._pending.popleft()
+        self._told = event.id or self._told
+        return event
 
     async def aclose(self) -> None:
-        """Gives the subscription back; idempotent."""
+        """Ends the subscription; idempotent."""
         self._reader.close()
 
     def __aiter__(self) -> AsyncSubscription:
@@ -219,22 +238,22 @@ class AsyncSubscription:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def _until_ready(self) -> None:
-        while not self._reader.closed and not self._reader.ready():
+        while not self._reader.closed and not self._is_ready():
             await self._reader.wait()
 
     async def _fill(self) -> None:
         reader = self._reader
-        while not self._pending.events and not reader.closed:
+        while not self._pending and not reader.closed:
             batch = reader.pull(_PULL_BYTES)
             if batch is not None:
-                self._pending.add(batch)
+                self._pending = events_of(batch)
             elif reader.follower.finished:
                 reader.close()
             else:
+                if not self._was_ready:
+                    self._is_ready()
                 await reader.wait()

@@ -1,33 +1,30 @@
-"""Signed stream tokens: who may read which channels until when, in one string (a JWT, RFC 7519, by PyJWT).
+"""Signed stream tokens: a user, channels and an expiry in one string (a JWT, RFC 7519, by PyJWT).
 
     token = bridge.token("orders:42", user="7", expires_seconds=300)
 
-A page sends it as ``Authorization: Bearer``, or the server sets it as a cookie, since EventSource and WebSocket send no
-headers of a page's choice. In the address it is taken only where the setting ``token_in_url`` says so. It names whole
-channels, never patterns, and belongs to the bridges with the same prefix and secret. The algorithm is fixed, so a token
-that brings another one (or none) is forged.
+A page sends a token as ``Authorization: Bearer``, or the server sets it as a cookie, since EventSource and WebSocket send
+no headers of a page's choice. A token in the URL is accepted only with the setting ``token_in_url``. Tokens name whole
+channels, never patterns, and are valid for bridges with the same prefix and secret. The algorithm is fixed, so a token with
+another one (or none) is rejected.
 
-Whoever holds a token can read until it expires: keep the time short and renew it. The stream ends when its token does,
-and what connects again with it is refused.
+A token grants access to every holder until it expires, so keep the time short and renew it. The stream ends with its
+token, with which a new connection is refused.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import re
 import time
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from typing_extensions import override
-
+from .admission.grants import Grant
 from .config import Settings
 from .errors import ConfigurationError, InvalidInput, NotAuthenticated, NotAuthorized
 from .events import check_channel
-from .streams.host import Host
-from .streams.request import query_pairs
-from .streams.response import Grant
+from .redaction import ACCESS_LOGGERS, RedactTokens, redact_logs
+from .streams.http.request import query_pairs
+from .streams.lifecycle.bridge_protocol import BridgeProtocol
 
 __all__ = [
     "ACCESS_LOGGERS",
@@ -36,22 +33,9 @@ __all__ = [
     "token_grant",
 ]
 
-# Browsers drop a cookie whose name and value are longer than 4,096 bytes (RFC 6265bis, 5.6), in silence.
+# Browsers silently drop a cookie whose name and value are longer than 4,096 bytes (RFC 6265bis, 5.6).
 MAX_TOKEN_BYTES: Final = 4000
 _ALGORITHM: Final = "HS256"
-
-# Where servers and frameworks write down addresses: uvicorn tells those of WebSockets to its error logger.
-ACCESS_LOGGERS: Final = (
-    "uvicorn.access",
-    "uvicorn.error",
-    "gunicorn.access",
-    "hypercorn.access",
-    "daphne.server",
-    "django.request",
-    "django.server",
-    "django.channels.server",
-    "werkzeug",
-)
 
 
 def make_token(settings: Settings, channels: str | Iterable[str], user: str | None, expires_seconds: float) -> str:
@@ -59,11 +43,14 @@ def make_token(settings: Settings, channels: str | Iterable[str], user: str | No
     names = (channels,) if isinstance(channels, str) else tuple(channels)
     if not names:
         raise InvalidInput("a token needs at least one channel, got none")
-    for name in names:
-        check_channel(name)
+    names = tuple(check_channel(name) for name in names)
     if user is not None and not (isinstance(user, str) and user):
         raise InvalidInput(f"user must be a str that is not empty, or None, got {user!r:.120}")
-    if not isinstance(expires_seconds, (int, float)) or not 0 < expires_seconds <= 10 * 365 * 86_400:
+    if (
+        isinstance(expires_seconds, bool)
+        or not isinstance(expires_seconds, (int, float))
+        or not 0 < expires_seconds <= 10 * 365 * 86_400
+    ):
         raise InvalidInput(f"expires_seconds must be positive and at most ten years, got {expires_seconds!r:.40}")
     claims: dict[str, Any] = {
         "aud": _audience(settings), "exp": math.ceil(time.time() + expires_seconds), "ch": list(dict.fromkeys(names)),
@@ -79,24 +66,24 @@ def make_token(settings: Settings, channels: str | Iterable[str], user: str | No
 
 
 def token_grant(
-    bridge: Host, headers: Mapping[str, str], query: str | Sequence[tuple[str, str]], channels: Iterable[str]
+    bridge: BridgeProtocol, headers: Mapping[str, str], query: str | Sequence[tuple[str, str]], channels: Iterable[str]
 ) -> Grant:
-    """What the token of a request allows: the neutral half of every adapter's ``by_token``.
+    """The grant of a request's token: the framework-neutral half of every adapter's ``by_token``.
 
     Args:
-        bridge: whose tokens.
+        bridge: the issuer of the tokens.
         headers: names in lower case.
         query: the query string, or its pairs.
-        channels: what the request wants to read; all of them must stand in the token.
+        channels: the channels to read, all of which the token must name.
 
     Returns:
         A grant with the token's user and expiry.
 
     Raises:
-        NotAuthenticated: no token, or one that is malformed, forged, expired, or another bridge's.
+        NotAuthenticated: no token, or a malformed, forged, expired or another bridge's one.
         NotAuthorized: a channel that the token does not name.
         ConfigurationError: the setting ``token_secret`` is missing.
-        ImportError: PyJWT is.
+        ImportError: PyJWT is not installed.
     """
     settings = bridge.settings
     claims = _claims(settings, _find(settings, headers, query))
@@ -109,69 +96,13 @@ def token_grant(
     return Grant(user=user, expires_at=float(expires_at))
 
 
-class RedactTokens(logging.Filter):
-    """Takes stream tokens out of log records, for loggers and handlers that write down addresses.
-
-    It knows them by their form, wherever they stand, and by the parameter's name; it keeps the record's arguments in the
-    shape that access formatters (uvicorn's, gunicorn's) unpack. Every record passes.
-    """
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.msg, str):
-            record.msg = redact(record.msg)
-        if isinstance(record.args, MutableMapping):  # gunicorn's atoms
-            for name, value in list(record.args.items()):
-                if isinstance(value, str):
-                    record.args[name] = redact(value)
-        elif isinstance(record.args, tuple):
-            record.args = tuple([_clean(value) for value in record.args])
-        return True
-
-
-def _clean(value: Any) -> Any:
-    """An argument without tokens: objects too, for servers log requests and connections that show their address."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, (int, float, type(None))):
-        return value
-    try:
-        text, shown = str(value), repr(value)
-    except Exception:  # noqa: BLE001  # logging meets the same, and says so
-        return value
-    if redact(text) == text and redact(shown) == shown:
-        return value
-    return redact(text)
-
-
-def redact_logs(*loggers: str) -> None:
-    """Puts a `RedactTokens` on loggers, by default on `ACCESS_LOGGERS`; once each. Call it where the app is made.
-
-    A logger's filter does not see the records of its children: name those too. daphne writes its access log past `logging`,
-    where no filter reaches it: switch it off (``daphne --verbosity 0``).
-    """
-    for name in loggers or ACCESS_LOGGERS:
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, RedactTokens) for known in logger.filters):
-            logger.addFilter(RedactTokens())
-
-
-# The header of a JWT is a JSON object, so its base64 begins with eyJ; a parameter's value ends where the next one begins.
-_TOKEN: Final = re.compile(r"eyJ[\w-]+(?:\.|%2[eE])[\w-]+(?:\.|%2[eE])[\w-]*|(?<![\w-])token=[^&\s\"'#;]+")
-
-
-def redact(text: str) -> str:
-    """`text` without stream tokens."""
-    return _TOKEN.sub(lambda match: "token=[redacted]" if match[0].startswith("token=") else "[redacted]", text)
-
-
 def _find(settings: Settings, headers: Mapping[str, str], query: str | Sequence[tuple[str, str]]) -> str:
-    """The token of a request: the header's, else the cookie's, else the address's."""
+    """The token in the header, else in the cookie, else in the URL."""
     scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer":  # RFC 9110, 11.1: in any case
+    if scheme.lower() == "bearer":  # case-insensitive (RFC 9110, 11.1)
         return credentials.strip()
     cookies = set(_cookies(headers.get("cookie", ""), settings.token_cookie))
-    if len(cookies) > 1:  # a neighbouring domain may set one of the same name, and their order is nobody's promise
+    if len(cookies) > 1:  # a neighbouring domain may set a cookie of this name, and their order is undefined
         raise NotAuthenticated(f"the cookie {settings.token_cookie!r} came twice with different values")
     if cookies:
         return cookies.pop()
@@ -194,7 +125,7 @@ def _cookies(header: str, name: str) -> list[str]:
 
 def _claims(settings: Settings, token: str) -> dict[str, Any]:
     jwt, secrets = _jwt(), _secrets(settings)
-    # nothing below repeats what came: messages reach clients and logs
+    # The errors below never repeat the token, since their messages reach clients and logs.
     if not token or len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise NotAuthenticated("the stream token is malformed; get a new one")
     for secret in secrets:
@@ -210,7 +141,7 @@ def _claims(settings: Settings, token: str) -> dict[str, Any]:
         except jwt.ExpiredSignatureError:
             raise NotAuthenticated("the stream token has expired; get a new one") from None
         except jwt.InvalidSignatureError:
-            continue  # an older secret may fit
+            continue  # another secret may match
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
             break
     raise NotAuthenticated("the stream token is not valid here; get a new one")

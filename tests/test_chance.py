@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from unittest.mock import Mock
@@ -9,7 +10,10 @@ from unittest.mock import Mock
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.streams.pacing import Pacing, retry_ms
+from sse_bridge.hub.state import HubState
+from sse_bridge.runtime.chance import CHANCE
+from sse_bridge.streams.lifecycle.deadlines import Deadlines
+from sse_bridge.streams.lifecycle.ending import retry_ms
 
 
 def drained_at(bridge: Bridge) -> float:
@@ -21,15 +25,22 @@ def drained_at(bridge: Bridge) -> float:
 
 
 def read_again_at(bridge: Bridge) -> float:
-    board = bridge.thread_hub().board
-    board._backoff = 0.0
-    board.failed([], 0.0)
-    return board._reads_from
+    state = HubState(bridge.settings)
+    state.failed([state.feed("a")], 0.0)
+    when = state.next_read_at()
+    assert when is not None
+    return when
+
+
+def ends_at(bridge: Bridge) -> float:
+    deadlines = Deadlines(bridge.settings)
+    deadlines.open(0.0, 1000)
+    return deadlines.ends_at
 
 
 DRAWS = [
     lambda bridge: retry_ms(bridge.settings),
-    lambda bridge: Pacing(bridge.settings, 0.0).ends_at,
+    ends_at,
     drained_at,
     read_again_at,
 ]
@@ -43,3 +54,36 @@ def test_processes_that_are_seeded_alike_get_no_jitter_alike(draw: Callable[[Bri
             random.seed(1)
             drawn.add(draw(bridge))
     assert len(drawn) > 1
+
+
+def drawn_in_a_child() -> bytes:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, CHANCE.random().hex().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        drawn = pipe.read()
+    os.waitpid(child, 0)
+    return drawn
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX")
+def test_children_get_no_jitter_alike() -> None:
+    assert len({drawn_in_a_child() for _ in range(3)}) == 3
+
+
+def test_a_bridge_that_begins_in_a_process_without_fork_hooks_gets_a_seed_of_its_own() -> None:
+    """uWSGI forks so: to its child the generator's state is the parent's."""
+    drawn = set()
+    with Bridge("memory://") as bridge:
+        inherited = CHANCE.getstate()
+        for _ in range(3):
+            CHANCE.setstate(inherited)
+            bridge._pid = -1  # a parent's
+            bridge._check_open()
+            drawn.add(CHANCE.random())
+    assert len(drawn) == 3

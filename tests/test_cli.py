@@ -111,14 +111,56 @@ def test_gaps_are_told_in_every_format(bridge: Bridge, capsys: pytest.CaptureFix
 
 
 def test_check(bridge: Bridge, redis_url: str, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check"]) == WRONG, "the application keeps 50 entries, this bridge would keep 1000"
-    assert "replay_size=50" in capsys.readouterr().err
+    assert main(["check"]) == 0
+    said = capsys.readouterr()
+    assert "retention  50 entries, for 3600 s after the last one, generation 1" in said.out
+    assert "note       these settings say 1000 entries" in said.out
+    assert said.err == ""
     assert main(["check", "--prefix", f"{prefix}.new"]) == 0
     said = capsys.readouterr()
     for part in (f"redis, {redis_url}, prefix {prefix}.new", "redis-py", "1000 entries", "3600 s", "Python 3"):
         assert part in said.out
     assert re.search(r"broker +(Redis|Valkey) \d+\.", said.out)
     assert said.err == ""
+
+
+def test_check_of_a_process_that_would_store_its_own_retention(
+    bridge: Bridge, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSE_BRIDGE_RETENTION_CHANGE", "update")
+    assert main(["check"]) == 0
+    said = capsys.readouterr()
+    assert "retention  50 entries" in said.out
+    assert "a process that starts with them stores them" in said.out
+    monkeypatch.setenv("SSE_BRIDGE_RETENTION_CHANGE", "updat")
+    for command in (["check"], ["history", "a"]):
+        assert main(command) == 2
+        assert "retention_change" in capsys.readouterr().err
+
+
+def test_retention_is_shown_and_changed(
+    bridge: Bridge, prefix: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["retention", "show"]) == 0
+    (shown,) = lines(capsys.readouterr().out)
+    assert (shown["replay_size"], shown["replay_seconds"], shown["generation"]) == (50, 3600, 1)
+    assert shown["changed"] is None
+    assert main(["retention", "set", "--replay-size", "70"]) == 0
+    (changed,) = lines(capsys.readouterr().out)
+    assert (changed["replay_size"], changed["replay_seconds"], changed["generation"]) == (70, 3600, 2)
+    assert changed["changed"].startswith("20")
+    monkeypatch.setattr(bridge.backend._retention, "look_at", 0.0)  # type: ignore[attr-defined]
+    bridge.publish("a", 1)
+    assert bridge.backend._codec.replay_size == 70  # type: ignore[attr-defined]
+    for wrong in ([], ["--replay-size", "-1"], ["--replay-seconds", "nan"]):
+        assert main(["retention", "set", *wrong]) == WRONG
+    assert "sse-bridge: " in capsys.readouterr().err
+
+    assert main(["retention", "show", "--prefix", f"{prefix}.new"]) == 0
+    assert lines(capsys.readouterr().out)[0]["generation"] == 0
+    assert main(["publish", "a", "1", "--prefix", f"{prefix}.new"]) == 0
+    assert main(["retention", "set", "--replay-seconds", "60.5", "--prefix", f"{prefix}.new"]) == 0
+    assert lines(capsys.readouterr().out.partition("\n")[2])[0]["replay_seconds"] == 60.5
 
 
 def test_check_shows_no_password(private_redis: Any, capsys: pytest.CaptureFixture[str]) -> None:

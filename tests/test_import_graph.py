@@ -1,6 +1,6 @@
 """The direction of imports, as docs/architecture.md draws it, and a few rules on the shape of the tree.
 
-demos -> integrations -> bridge -> hub, backends, streams -> follow, wire -> events, errors, config
+demos -> integrations -> sse_bridge, whose rooms stand one above the other in tests/support/rooms.py
 
 The files are read, not imported, so a framework that is missing hides nothing.
 """
@@ -8,10 +8,11 @@ The files are read, not imported, so a framework that is missing hides nothing.
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+import re
 from pathlib import Path
 
 from tests.support.process import ROOT
+from tests.support.rooms import FLOORS, core_imports, room, rooms, upward_imports
 from tests.support.source_tree import (
     Import,
     demos,
@@ -19,23 +20,14 @@ from tests.support.source_tree import (
     find_module,
     imports,
     module_name,
+    nodes,
     packages,
     python_files,
     tree,
 )
 
-# The floor of each room of sse_bridge; what is not listed is on the ground floor, where it may import its like only.
-# A room may import its own floor and those below.
-FLOORS = [
-    {"errors", "events", "records", "config", "filters", "forks", "locks"},
-    {"follow", "wire"},
-    {"hub", "backends", "streams"},
-    {"bridge", "dead_letters", "history", "part", "publication", "revocation", "subscription", "tokens"},
-    {"", "__main__", "cli", "default", "metrics", "testing"},  # "" gathers the names; metrics looks at a whole bridge
-]
-
 # Rooms without I/O: time, sockets and threads come in as arguments or not at all.
-PURE_ROOMS = {"follow", "wire", "events", "records"}
+PURE_ROOMS = {"follow", "wire", "encoding", "events", "records"}
 IMPURE = {
     "_thread",
     "asgiref",
@@ -60,57 +52,16 @@ CLOCK_CALLS = {"now", "utcnow", "today"}
 FRAMEWORKS = {"celery", "channels", "django", "fastapi", "flask", "quart", "starlette", "werkzeug"}
 
 MAX_LINES = 400
-
-
-def room(module: str) -> str:
-    """`sse_bridge.hub.loop` lies in `hub`."""
-    return [*module.split("."), ""][1]
-
-
-def floor(name: str) -> int:
-    return next((level for level, rooms in enumerate(FLOORS) if name in rooms), 0)
-
-
-def core_imports() -> list[Import]:
-    return [one for path in python_files(ROOT / "sse_bridge") for one in imports(path)]
-
-
-def target_room(one: Import) -> str | None:
-    """The room an import of the core reaches, None for an import from outside."""
-    if one.module == "sse_bridge" and one.name and find_module(f"sse_bridge.{one.name}"):
-        return one.name
-    return room(one.module) if one.module.split(".")[0] == "sse_bridge" else None
+DJANGO_FOLDERS = {"management", "commands", "templatetags"}
 
 
 def test_lower_rooms_never_import_upper_ones() -> None:
-    wrong = []
-    for one in core_imports():
-        target = target_room(one)
-        own = room(module_name(ROOT / one.path))
-        if target is not None and floor(target) > floor(own):
-            wrong.append(
-                f"{one}   ({own or 'sse_bridge'} is on floor {floor(own)}, {target or 'sse_bridge'} on {floor(target)})"
-            )
-    assert not wrong, "\n".join(["a room imports one above it; FLOORS in this file says where each belongs", *wrong])
+    wrong = upward_imports()
+    assert not wrong, "\n".join(["a room imports one above it; tests/support/rooms.py says where each belongs", *wrong])
 
 
-def test_rooms_of_one_floor_do_not_import_each_other_in_a_circle() -> None:
-    graph: dict[str, set[str]] = defaultdict(set)
-    for one in core_imports():
-        target, own = target_room(one), room(module_name(ROOT / one.path))
-        if target is not None and target != own and not one.typing_only:
-            graph[own].add(target)
-
-    def path_back(start: str, at: str, seen: tuple[str, ...]) -> tuple[str, ...] | None:
-        for following in sorted(graph[at]):
-            if following == start:
-                return (*seen, start)
-            if following not in seen and (found := path_back(start, following, (*seen, following))):
-                return found
-        return None
-
-    circles = [" -> ".join(found) for start in list(graph) if (found := path_back(start, start, (start,)))]
-    assert not circles, circles
+def test_every_room_has_a_floor_of_its_own() -> None:
+    assert sorted(FLOORS) == sorted(rooms()), "tests/support/rooms.py lists the rooms of sse_bridge, each once"
 
 
 def test_rooms_without_io_import_none() -> None:
@@ -127,7 +78,7 @@ def test_rooms_without_io_read_no_clock() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
         for path in python_files(ROOT / "sse_bridge")
         if room(module_name(path)) in PURE_ROOMS
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCK_CALLS
     ]
     assert not wrong, "\n".join(wrong)
@@ -206,6 +157,20 @@ def test_every_package_folder_has_an_init_file() -> None:
     assert not missing, f"these folders would be lost from the wheel or from the type checker: {missing}"
 
 
+def test_every_package_s_docstring_names_its_modules() -> None:
+    missing = []
+    for init in [path for package in packages() for path in python_files(package) if path.name == "__init__.py"]:
+        if init.parent.name in DJANGO_FOLDERS:
+            continue
+        text = ast.get_docstring(tree(init)) or ""
+        for path in sorted(init.parent.iterdir()):
+            own = path.suffix == ".py" or (path.name not in DJANGO_FOLDERS and (path / "__init__.py").exists())
+            name = path.stem
+            if own and not name.startswith("__") and not re.search(rf"\b{name}\b", text):
+                missing.append(f"{init.relative_to(ROOT)}: {name}")
+    assert not missing, "\n".join(missing)
+
+
 def test_every_package_says_that_it_is_typed() -> None:
     missing = [package.name for package in packages() if python_files(package) and not (package / "py.typed").exists()]
     assert not missing, f"without a py.typed users' type checkers see Any everywhere: {missing}"
@@ -228,7 +193,7 @@ def test_lines_are_split_at_line_ends_only() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
         for package in packages()
         for path in python_files(package)
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "splitlines"
     ]
     assert not wrong, "\n".join(wrong)
@@ -240,7 +205,7 @@ def test_tests_wait_for_conditions() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
         for path in python_files(ROOT / "tests")
         if path.name.startswith("test_") or path.name == "conftest.py"
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "gevent.sleep"}
         if not ast.unparse(node).startswith(("asyncio.sleep(0)", "asyncio.sleep(0, "))  # a turn of the loop, no time
     ]

@@ -16,9 +16,9 @@ import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sse_bridge import Bridge
-from sse_bridge.backends.observed import observe, stop_observing
 from sse_bridge.errors import ChannelClosed, ConfigurationError, PublishBlocked
 from sse_bridge.metrics import BridgeCollector, register
+from sse_bridge.publishing.observed import observe, stop_observing
 from tests.bridge import conftest as bridge_fixtures
 from tests.bridge.both import Both
 from tests.support.http_stream import HTTPStream
@@ -135,7 +135,8 @@ def test_ephemeral_events_that_come_out_of_order_are_counted() -> None:
     with Bridge() as bridge, bridge.subscribe("a") as stream:
         scrape = Scrape(bridge)
         assert stream.wait_ready(10)
-        feed = bridge.thread_hub().board.feeds["a"]
+        bridge.publish("a", 0)
+        feed = bridge.thread_hub().state.feeds["a"]
         head = feed.window.head  # type: ignore[union-attr]
         bridge.publish("a", 1, store=False)
         entry = stream._reader.follower.cursors[0].feed.window.items.tail[-1]  # type: ignore[union-attr]

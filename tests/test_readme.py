@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -30,15 +31,7 @@ import django
 django.setup()
 """
 WSGI = "from django.core.wsgi import get_wsgi_application; application = get_wsgi_application()"
-# What docs/deploy.md says of Django 4.2: its own ASGI handler does not notice a client that left.
-ASGI = """
-import django
-from django.core.asgi import get_asgi_application
-from sse_bridge_asgi import SSEBridgeMiddleware
-application = get_asgi_application()
-if django.VERSION < (5, 0):
-    application = SSEBridgeMiddleware(application, path=None)
-"""
+ASGI = "from django.core.asgi import get_asgi_application; application = get_asgi_application()"
 
 
 def block(kind: str) -> str:
@@ -92,6 +85,30 @@ def test_frameworks(folder: Path, kind: str, server: str, before: str, after: st
         assert (event.event, event.data) == ("order.paid", '{"status":"paid"}')
 
 
+@pytest.mark.parametrize(
+    ("kind", "server", "before", "after", "app"),
+    [
+        ("django", "gunicorn-gthread", DJANGO, WSGI, "application"),
+        ("flask", "gunicorn-gthread", "", "", "app"),
+        ("asgi", "uvicorn", "", "", "app"),
+    ],
+    ids=["django", "flask", "fastapi"],
+)
+def test_a_page_loses_nothing_until_its_stream_is_there(
+    folder: Path, kind: str, server: str, before: str, after: str, app: str
+) -> None:
+    (folder / "site_under_test.py").write_text(f"{before}\n{block(kind)}\n{after}\n")
+    with serve(server, f"site_under_test:{app}", env=child_path(folder), cwd=folder) as running:
+        with HTTPStream(f"{running.url}/orders/42/") as response:
+            page = response.read_all().decode()
+        [position] = re.findall(r"after=([\w.-]+)", page) or [json.loads(page)["position"]]
+        with HTTPStream(f"{running.url}/orders/42/pay/") as paid:
+            assert paid.status == 204
+        with SSEClient(f"{running.url}/orders/42/events/?after={position}") as client:
+            assert client.next(10).event == "stream.open"
+            assert client.next(10).event == "order.paid"
+
+
 def test_middleware(folder: Path) -> None:
     (folder / "site_under_test.py").write_text(block("middleware"))
     with serve("uvicorn", "site_under_test:app", env=child_path(folder), cwd=folder) as running:
@@ -126,6 +143,17 @@ def test_celery(folder: Path) -> None:
     assert done.stdout.splitlines()[0] == "7"
     assert "task.progress" in done.stdout
     assert "task.succeeded" in done.stdout
+
+
+def test_the_collector_is_told_so() -> None:
+    (code,) = re.findall(r"<!-- run: gc -->\n```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    code += "print(gc.get_freeze_count() > 10_000, gc.get_threshold(), type(app).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+        env=child_path(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True (10000, 20, 100) EventStreamApp\n"
 
 
 def test_the_settings_table_is_complete() -> None:

@@ -4,11 +4,20 @@
 
 serves ``/events/?channel=orders:42`` over SSE and WebSocket, and takes over the streams that views inside offer, so that
 a sync view holds no thread while its client listens.
+
+app         `EventStreamApp` (access: its hooks; websocket: its WebSocket side; lifespan: events of a root app)
+middleware  `SSEBridgeMiddleware` (handoff: the streams that views offer)
+wsgi        a WSGI app on ASGI
+source      an iterable over WebSocket
+tokens      signed stream tokens as the authorize hook
+threads     the thread of a sync hook
+types       type aliases of ASGI and of hooks
 """
 
 from .app import EventStreamApp
 from .middleware import SSEBridgeMiddleware
+from .source import send_source
 from .tokens import by_token
 from .wsgi import WsgiApp, flask_asgi
 
-__all__ = ["EventStreamApp", "SSEBridgeMiddleware", "WsgiApp", "by_token", "flask_asgi"]
+__all__ = ["EventStreamApp", "SSEBridgeMiddleware", "WsgiApp", "by_token", "flask_asgi", "send_source"]

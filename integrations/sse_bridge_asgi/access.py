@@ -1,38 +1,37 @@
-"""Which channels a connection gets: the server's choice or the client's, and the application's hooks that decide."""
+"""Access to channels: chosen by the server or the client, and decided by the application's hooks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
-
 from sse_bridge.errors import ConfigurationError
-from sse_bridge.streams import Grant, call_async, grant_of, is_async
+from sse_bridge.streams import Grant, awaited, call_async, grant_of, is_async
 
+from .threads import own_thread
 from .types import Authorize, Channels, Scope
 
 
 async def call_hook(hook: Callable[..., Any], *args: Any) -> Any:
-    """The result of a hook of either colour.
+    """The result of a sync or async hook.
 
-    Each sync hook gets a thread of its own: by default asgiref runs all of a process on one, one after the other.
+    Each sync hook gets a thread of its own: by default asgiref runs all of a process on one thread.
     """
     if is_async(hook):
-        return await hook(*args)
-    async with ThreadSensitiveContext():
+        return await awaited(hook, hook(*args))
+    with own_thread():
         return await call_async(hook, *args)
 
 
 class Access:
-    """See the module.
+    """The hooks of a route.
 
     Args:
-        channels: the server's choice; None: the client's, by ``?channel=`` or its subscribe messages.
-        authorize: decides on either; needed where the client chooses.
+        channels: chosen by the server; None: the client chooses, by ``?channel=`` or its subscribe messages.
+        authorize: decides in both cases; required where the client chooses.
 
     Raises:
-        ConfigurationError: nobody decides.
+        ConfigurationError: the client chooses and there is no hook, or a hook is not callable.
     """
 
     def __init__(self, channels: Channels | None, authorize: Authorize | None) -> None:
@@ -47,14 +46,15 @@ class Access:
                 raise ConfigurationError(f"{name}= must be callable, got {hook!r:.100}")
         self._channels = channels if callable(channels) or channels is None else _names(channels)
         self._authorize = authorize
+        self._waits = authorize is not None and is_async(authorize)  # asgiref looks longer than most hooks run
 
     @property
     def fixed(self) -> bool:
-        """The server chooses."""
+        """Whether the server chooses."""
         return self._channels is not None
 
     async def channels(self, scope: Scope, asked: tuple[str, ...]) -> tuple[str, ...]:
-        """The channels of this connection; `asked` is what the client named."""
+        """The channels of this connection, given those `asked` for by the client."""
         if self._channels is None:
             return asked
         if callable(self._channels):
@@ -62,10 +62,12 @@ class Access:
         return _names(self._channels)
 
     async def grant(self, scope: Scope, channels: tuple[str, ...]) -> Grant:
-        """What the hook says; raises `NotAuthorized`, `NotAuthenticated` or what else the hook raises."""
-        if self._authorize is None:
-            return Grant()
-        return grant_of(await call_hook(self._authorize, scope, channels))
+        """The hook's decision; raises `NotAuthorized`, `NotAuthenticated`, or any exception of the hook."""
+        hook = self._authorize
+        if hook is None:
+            return grant_of(True)
+        waiting = awaited(hook, hook(scope, channels)) if self._waits else call_hook(hook, scope, channels)
+        return grant_of(await waiting)
 
 
 def _are_names(channels: Any) -> bool:

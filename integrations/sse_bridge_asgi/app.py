@@ -1,7 +1,7 @@
 """`EventStreamApp`: channels as an ASGI app, over SSE (NDJSON, text) and WebSocket.
 
-It looks at the method, the headers and the query, never at the path, so it can be mounted anywhere. As the root app it
-answers lifespan events too.
+The app reads the method, the headers and the query, never the path, so it can be mounted anywhere. As the root app it
+answers lifespan events, too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import (
     Cors,
     Refusal,
+    StreamRequest,
     StreamResponse,
+    check_format,
     ensure_drain_handler,
     lower_headers,
     method_not_allowed,
     refusal,
-    scope_request,
     send_stream,
     stream_channels,
 )
@@ -32,28 +33,30 @@ from .websocket import WebSocketEndpoint
 
 
 class EventStreamApp:
-    """See the module.
+    """Serves channels on one route.
 
     Args:
-        bridge: whose channels; None: the default bridge, looked up at the first request.
+        bridge: the channels' bridge; None: the default one, looked up at the first request.
         channels: names, or a hook that gets the scope and returns names. Omitted: the client names them by
             ``?channel=a&channel=b`` or, over WebSocket, in its subscribe messages.
         authorize: a hook that gets the scope and the channels and returns False, True or a `Grant`; required where
-            the client names the channels. Over WebSocket it is asked again, with all channels, at each subscribe.
-        filter: which events clients get; events that are not for browsers are hidden unless it names visibilities.
-        policy: what happens when a client is slow; the setting if omitted.
+            the client names the channels. Over WebSocket it is called again, with all channels, at each subscribe.
+        filter: the events that clients get; events not for browsers are hidden unless it names visibilities.
+        policy: the slow-reader policy; the setting if omitted.
         queue_size: likewise.
         start: ``"earliest"`` or ``"now"``: where a client without an id begins.
         last: likewise: with the last so many entries.
+        format: over HTTP, ``sse``, ``sse-data``, ``ndjson`` or ``text``, whatever the client asks for; None: negotiated.
+        type_in_data: in the format sse-data, an event's type stands inside of its data.
         websocket: False refuses WebSockets.
-        origins: origins besides the own one whose pages may open a WebSocket, such as ``https://app.example.com``;
-            ``"*"`` is every one.
+        origins: further origins whose pages may open a WebSocket, such as ``https://app.example.com``; ``"*"`` is
+            every one.
         cors_origins: other origins whose pages may read streams over HTTP, with cookies; the setting if omitted.
         on_cancel: a hook for a WebSocket client's ``cancel`` message; it gets the scope and the message.
         on_message: likewise for messages of the application's own.
 
     Raises:
-        ConfigurationError: neither `channels` nor `authorize`.
+        ConfigurationError: neither `channels` nor `authorize`, or an unknown format.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class EventStreamApp:
         queue_size: int | None = None,
         start: str | None = None,
         last: int | None = None,
+        format: str | None = None,
+        type_in_data: bool = False,
         websocket: bool = True,
         origins: str | Iterable[str] = (),
         cors_origins: str | Iterable[str] | None = None,
@@ -77,18 +82,22 @@ class EventStreamApp:
             raise ConfigurationError(f"bridge must be a Bridge or None, got {bridge!r:.100}")
         self._bridge = bridge
         self._access = Access(channels, authorize)
-        self._start = {"start": start, "last": last}
-        self._cors = None if cors_origins is None else Cors.listed(cors_origins)
-        self._options: dict[str, Any] = {"filter": filter, "policy": policy, "queue_size": queue_size}
+        first = {"start": start, "last": last}
+        wanted = {"filter": filter, "policy": policy, "queue_size": queue_size}
+        check_format(format, type_in_data)
+        self._cors_origins = None if cors_origins is None else Cors.listed(cors_origins).origins
+        self._options: dict[str, Any] = {
+            **first, **wanted, "format": format, "type_in_data": type_in_data, "cors_origins": self._cors_origins,
+        }  # fmt: skip
         self._websocket = None
         if websocket:
             own = (origins,) if isinstance(origins, str) else tuple(origins)
-            self._websocket = WebSocketEndpoint(self._access, own, self._start, self._options, on_cancel, on_message)
+            self._websocket = WebSocketEndpoint(self._access, own, first, wanted, on_cancel, on_message)
         ensure_drain_handler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            # in one expression: an idle connection would hold every name
+            # in one expression, since an idle connection would keep every local variable alive
             await send_stream(await self._answer(scope), receive, send, head_only=scope["method"] == "HEAD")
         elif scope["type"] == "websocket" and self._websocket is not None:
             await self._websocket.serve(self._bridge or get_bridge(), scope, receive, send)
@@ -102,22 +111,16 @@ class EventStreamApp:
 
     async def _answer(self, scope: Scope) -> StreamResponse | Refusal:
         bridge = self._bridge or get_bridge()
-        cors = Cors.of(bridge.settings) if self._cors is None else self._cors
         headers = lower_headers(scope["headers"])
-        origin = headers.get("origin")
-        if (answer := cors.preflight(scope["method"], headers)) is not None:
-            return answer
-        if scope["method"] not in ("GET", "HEAD"):
-            return cors.apply(method_not_allowed(scope["method"]), origin)
         try:
-            return await self._response(bridge, scope, cors)
+            if scope["method"] in ("GET", "HEAD"):
+                request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
+                channels = await self._access.channels(scope, request.channels)
+                bridge.subscribe_request(channels)  # raises for invalid names before a hook sees them
+                grant = await self._access.grant(scope, channels)
+                return stream_channels(bridge, channels, request, grant=grant, **self._options)
+            refused = method_not_allowed(scope["method"])
         except SSEBridgeError as error:
-            return cors.apply(refusal(error, debug=bridge.settings.debug), origin)
-
-    async def _response(self, bridge: Bridge, scope: Scope, cors: Cors) -> StreamResponse:
-        request = scope_request(scope)
-        channels = await self._access.channels(scope, request.channels)
-        bridge.wish(channels)  # no hook sees a name that breaks the rule
-        grant = await self._access.grant(scope, channels)
-        options: dict[str, Any] = {**self._start, **self._options}
-        return stream_channels(bridge, channels, request, grant=grant, cors_origins=cors.origins, **options)
+            refused = refusal(error, debug=bridge.settings.debug)
+        cors = Cors.of(bridge.settings, self._cors_origins)
+        return cors.preflight(scope["method"], headers) or cors.apply(refused, headers.get("origin"))

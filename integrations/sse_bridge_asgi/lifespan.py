@@ -8,11 +8,11 @@ from .types import Receive, Send
 
 
 async def serve_lifespan(receive: Receive, send: Send) -> None:
-    """Startup and shutdown, at once: streams have their own drain, since shutdown comes after their end everywhere."""
+    """Confirms startup and shutdown at once; streams drain on signals, since servers send shutdown after their end."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            ensure_drain_handler()  # the server's own handler is installed by now
+            ensure_drain_handler()  # after the server has installed its own handlers
         await send({"type": message["type"] + ".complete"})
         if message["type"] == "lifespan.shutdown":
             return

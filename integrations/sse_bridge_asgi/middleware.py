@@ -1,7 +1,7 @@
 """`SSEBridgeMiddleware`: around any ASGI app, Django's and Flask's included.
 
-At `path` it serves channels that the client names, over SSE and WebSocket; everywhere else it passes requests through
-and takes over the streams that views offer. Lifespan events pass through.
+The middleware serves channels that the client names at `path`, over SSE and WebSocket; elsewhere it passes requests
+through and takes over the streams that views offer. Lifespan events pass through.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .types import ASGIApp, Authorize, Receive, Scope, Send
 
 
 class SSEBridgeMiddleware:
-    """See the module.
+    """Adds streams to an ASGI app; see the module.
 
     Args:
         app: the app inside.
-        bridge: whose channels; None: the default bridge.
-        path: where channels are served, with or without a slash at the end; None: nowhere, only the hand-off.
-        authorize: decides who reads what at `path`; required unless that is None or `channels` is given.
-        options: those of `EventStreamApp`.
+        bridge: the channels' bridge; None: the default one.
+        path: the path of channels, with or without a slash at the end; None: only the hand-off.
+        authorize: decides on access at `path`; required unless `path` is None or `channels` is given.
+        options: as for `EventStreamApp`.
 
     Raises:
         ConfigurationError: a `path` without `authorize`.
@@ -57,7 +57,7 @@ class SSEBridgeMiddleware:
                 await serve_with_handoff(self._app, scope, receive, send)
                 return
         elif scope["type"] == "lifespan":
-            ensure_drain_handler()  # the server's own handler is installed by now
+            ensure_drain_handler()  # after the server has installed its own handlers
         await self._app(scope, receive, send)
 
 

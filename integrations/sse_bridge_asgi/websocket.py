@@ -1,7 +1,7 @@
-"""The WebSocket side of a route (spec: HTTP & WebSocket 2.x): who may open one, and the session behind it.
+"""The WebSocket side of a route (spec: HTTP & WebSocket 2.x): admission, and the session behind it.
 
-Everything that can be refused is refused before the handshake, with an HTTP status where the server can send one
-(extension ``websocket.http.response``), else with 403.
+Refusals come before the handshake, with an HTTP status where the server can send one (extension
+``websocket.http.response``), else with 403.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .types import MessageHook, Receive, Scope, Send
 
 
 class WebSocketEndpoint:
-    """See the module; the arguments are those of `EventStreamApp`."""
+    """Serves WebSockets; the arguments are those of `EventStreamApp`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class WebSocketEndpoint:
         self._on_message = on_message
 
     async def serve(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection, from the handshake to its end."""
+        """Serves one connection, from the handshake to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
         script = WebSocketScript(bridge, time.monotonic(), fixed=self._access.fixed, **self._options)
@@ -79,7 +79,7 @@ class WebSocketEndpoint:
     async def _admit(
         self, bridge: Bridge, script: WebSocketScript, scope: Scope
     ) -> tuple[Subscribe | None, Grant | None]:
-        """What the address asks for and what the hook says to it; raises what refuses it."""
+        """The subscription in the query and the hook's grant; raises a refusal."""
         check_origin(lower_headers(scope["headers"]), self._origins)
         request = scope_request(scope)
         first = script.first(request)
@@ -90,9 +90,9 @@ class WebSocketEndpoint:
                 first = Subscribe(channels, request.last_event_id, **self._start)
         if first is None:
             return None, None
-        bridge.wish(first.channels)  # no hook sees a name that breaks the rule
+        bridge.subscribe_request(first.channels)  # raises for invalid names before a hook sees them
         grant = await self._access.grant(scope, first.channels)
-        script.wish(first, None, grant)  # the rest, while a status can still be sent
+        script.subscribe_request(first, None, grant)  # checks the rest while a status can still be sent
         return first, grant
 
 

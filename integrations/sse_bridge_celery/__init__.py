@@ -1,4 +1,4 @@
-"""sse_bridge for Celery: what a task does, on a channel of its own.
+"""sse_bridge for Celery: each task's progress and outcome on a channel of its own.
 
     app = Celery("shop", broker="redis://…")
     follow_tasks(app)                                   # each task publishes to task:<its id>

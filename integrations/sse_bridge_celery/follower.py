@@ -3,17 +3,17 @@
     task.started    {"id", "name", "retries"}       again after each retry
     task.progress   {…, "current", "total", "percent", "message"}      from `progress`
     task.retried    {…, "retries", "reason"}
-    task.succeeded  {…, "result"}                   or "result_omitted": why, where the result has no JSON form or is too long
-    task.failed     {…, "message"}                  and "traceback" with ``settings.debug``; else it says no more than that
+    task.succeeded  {…, "result"}                   or "result_omitted": the reason (no JSON form, or too long)
+    task.failed     {…, "message"}                  and "traceback" with ``settings.debug``; else without details
     task.revoked    {…, "terminated", "expired"}
     task.ignored    {…}                             the task raised `Ignore`
 
-Celery queues a retry before it tells of it, so without a countdown the next ``task.started`` may stand before the
-``task.retried``; ``retries`` counts the runs. The last four end the task, and with it the channel. Publishing never fails a task: what could not be published is
-logged and counted. While the broker is away, progress is not even tried for a while, for each try would hold the task
-up for ``publish_timeout_seconds``.
+Celery queues a retry before its signal, so without a countdown the next ``task.started`` may come before the
+``task.retried``; ``retries`` counts the runs. The last four end the task, and with it the channel. Publishing never
+fails a task: failures are logged and counted. After one, progress is not published for a while, since each attempt
+would block the task for ``publish_timeout_seconds``.
 
-Some signals come in the worker's main process: the end of a task that was revoked, timed out, or lost its process.
+The worker's main process receives the signals of a task that was revoked, timed out, or lost its process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sse_bridge import Bridge, SSEBridgeError, get_bridge
 from sse_bridge.errors import BackendError, ChannelClosed, ConfigurationError, InvalidInput
 
 CHANNEL: Final = "task:{id}"
-QUIET_SECONDS: Final = 5.0  # as long as one publish may take by default: at most half of a task's time is lost
+QUIET_SECONDS: Final = 5.0  # the default publish_timeout_seconds: at most half of a task's time is lost
 
 logger = logging.getLogger("sse_bridge.celery")
 
@@ -50,22 +50,22 @@ def follow_tasks(
     result: bool = True,
     progress_seconds: float = 0.1,
 ) -> TaskFollower:
-    """Publishes what the tasks of an app do. Call it where the app is made, so that every worker process has it.
+    """Publishes events of an app's tasks. Call it where the app is made, so that every worker process runs it.
 
     Args:
         app: the Celery app.
         channel: a template with ``{id}`` and ``{name}``, or a function of the task and its id that returns a channel's
             name, or None for a task that is not followed.
-        tasks: which tasks, by name or object; all but Celery's own if omitted.
+        tasks: names or objects of the tasks to follow; all but Celery's own if omitted.
         bridge: where to publish; the default bridge if omitted.
-        close: end the channel with the task; if omitted, where the template contains ``{id}``, since nobody else
-            publishes there.
-        result: tell the result of a task that succeeded.
-        progress_seconds: a task's progress is published at most so often, but for the last step; a loop over a million
-            rows may call `progress` each time.
+        close: end the channel with the task; if omitted, where the template contains ``{id}``, so the channel is the
+            task's own.
+        result: publish the result of a task that succeeded.
+        progress_seconds: the least time between two events of a task's progress, except for the last step, so that a
+            loop over a million rows may call `progress` each time.
 
     Returns:
-        The follower; `stop` it to end this.
+        The follower; its `stop` ends this.
 
     Raises:
         ConfigurationError: the app is followed already, or the template has other fields.
@@ -88,17 +88,17 @@ def follow_tasks(
 
 
 def progress(task: Any, current: float, total: float | None = None, message: str | None = None) -> None:
-    """Publishes how far a task has come; ``self`` of a bound task, or ``celery.current_task``.
+    """Publishes the progress of a task: ``self`` of a bound task, or ``celery.current_task``.
 
     Does nothing where the task is not followed, or runs as a plain function.
 
     Args:
         current: rows, bytes, steps …
-        total: of how many; tells the percentage.
-        message: for people.
+        total: the value of `current` at the end, for the percentage.
+        message: a text for people.
 
     Raises:
-        SoftTimeLimitExceeded: Celery raised it here.
+        SoftTimeLimitExceeded: the time limit came during the call.
     """
     follower = _followers.get(_real(task.app))
     if follower is not None:
@@ -131,7 +131,7 @@ class TaskFollower:
         self._result = result
         self._progress_seconds = progress_seconds
         self._quiet_until = 0.0
-        self._told_at: dict[str, float] = {}  # by task id, while it runs here
+        self._told_at: dict[str, float] = {}  # last progress by id of tasks running in this process
         self._signals = [
             (signals.task_prerun, self._started),
             (signals.task_postrun, self._left),
@@ -144,7 +144,7 @@ class TaskFollower:
             signal.connect(receiver, weak=False)
 
     def stop(self) -> None:
-        """Follows no task any more. Idempotent."""
+        """Disconnects from the signals. Idempotent."""
         for signal, receiver in self._signals:
             signal.disconnect(receiver)
         app = self._app()
@@ -220,20 +220,20 @@ class TaskFollower:
             if last and self._close:
                 bridge.close_channel(channel, state)
         except SoftTimeLimitExceeded:
-            raise  # it came while this waited, and it is the task's
-        except ChannelClosed as error:  # a task that runs again, as after a lost acknowledgement
+            raise  # the limit came while the publish waited, and ends the task
+        except ChannelClosed as error:  # by a task that runs again, as after a lost acknowledgement
             self._count()
-            logger.info("task.%s of %r is not told: %r", state, task_id, error)
+            logger.info("task.%s of task %r not published, its channel is closed: %r", state, task_id, error)
         except Exception as error:
             self._count()
             if isinstance(error, BackendError):
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
             known = isinstance(error, SSEBridgeError)
-            logger.warning("task.%s of %r could not be published: %r", state, task_id, error, exc_info=not known)
+            logger.warning("publishing task.%s of task %r failed: %r", state, task_id, error, exc_info=not known)
 
     def _channel_of(self, task: Any, task_id: str) -> str | None:
         if self._app() is not _real(task.app):
-            return None  # the signals of all apps come here
+            return None  # signals reach receivers of all apps
         if self._names is None and task.name.startswith("celery."):
             return None
         if self._names is not None and task.name not in self._names:
@@ -243,7 +243,7 @@ class TaskFollower:
         return self._channel(task, task_id)
 
     def _count(self) -> None:
-        self.failures += 1  # without a lock, which a fork might inherit locked: two threads may count as one
+        self.failures += 1  # without a lock, which a fork might inherit locked; two threads at once may count as one
 
 
 def _real(app: Any) -> Any:

@@ -1,19 +1,20 @@
 """Django Channels: an SSE consumer, a WebSocket consumer, and mixins that let your own consumers follow channels.
 
-access      which channels a connection gets, and whether: the hooks of both consumers
+access      the hooks of both consumers
 http        `EventStreamConsumer`
 websocket   `EventWebSocketConsumer`
-origins     who may open a WebSocket
+source      `SourceWebSocketConsumer`: an iterable instead of channels
+origins     the origins that may open a WebSocket
 tokens      signed stream tokens as the authorize hook
 follower    `ChannelFollowerMixin` and its twin for sync consumers
 inbox       a consumer's messages and its events as one queue
 
-None of it needs a channel layer: events travel through the bridge. Without ``bridge=…`` the consumers use the default
-one (`sse_bridge.get_bridge`), which Django's adapter sets up from ``settings.SSE_BRIDGE``.
+No channel layer is needed: events travel through the bridge. Without ``bridge=…`` the consumers use the default bridge
+(`sse_bridge.get_bridge`), which Django's adapter makes from ``settings.SSE_BRIDGE``.
 """
 
 try:
-    import channels as _channels  # noqa: F401  # only to say clearly what is missing
+    import channels as _channels  # noqa: F401  # for a clear error if missing
 except ImportError as error:
     raise ImportError(
         "sse_bridge_channels needs Django Channels 4, which is not installed: pip install 'sse-bridge[channels]'"
@@ -22,6 +23,7 @@ except ImportError as error:
 from .access import BridgeConsumer
 from .follower import ChannelFollowerMixin, SyncChannelFollowerMixin
 from .http import EventStreamConsumer
+from .source import SourceWebSocketConsumer
 from .tokens import by_token
 from .websocket import EventWebSocketConsumer
 
@@ -30,6 +32,7 @@ __all__ = [
     "ChannelFollowerMixin",
     "EventStreamConsumer",
     "EventWebSocketConsumer",
+    "SourceWebSocketConsumer",
     "SyncChannelFollowerMixin",
     "by_token",
 ]

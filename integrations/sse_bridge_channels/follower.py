@@ -1,4 +1,4 @@
-"""Mixins that let your own consumers follow channels, beside whatever else they do.
+"""Mixins that let an application's own consumers follow channels.
 
     class Orders(ChannelFollowerMixin, AsyncJsonWebsocketConsumer):
         async def connect(self):
@@ -8,12 +8,12 @@
         async def on_event(self, event):
             await self.send_json({"type": event.type, "data": event.data, "id": event.id})
 
-Events come through the consumer's own dispatch loop: `on_event` never runs at the same time as another handler, and what
-it raises ends the consumer as it does in any handler. Everything is given back when the consumer ends, however it does.
-While a handler runs nothing else of this consumer does, so a consumer should send and return, not wait for a client.
+Events come through the consumer's own dispatch loop: `on_event` never runs at the same time as another handler, and its
+exceptions end the consumer as in any handler. Subscriptions are closed when the consumer ends in any way. A running handler
+blocks all others of its consumer, so a handler should send and return, not wait for a client.
 
-The sync twin uses the event loop on which its consumer lives, not the hub of threads: a connection holds no thread while
-it waits, and `on_event` runs where Channels runs sync handlers (one thread per process unless you arrange more).
+The sync twin uses the event loop of its consumer, not the hub of threads: a waiting connection holds no thread, and
+`on_event` runs where Channels runs sync handlers (by default one thread per process).
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from sse_bridge import Bridge, Event, Filter, Position, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import AsyncContextError, ConfigurationError
 from sse_bridge.filters import for_browsers
+from sse_bridge.streams import contained, failure_in_task
 
 from .access import Message, Receive, Scope, Send
 from .inbox import EVENTS, ROOM, Inbox
 
 
 class _Follower:
-    """What both colours share.
+    """The base of both mixins.
 
     Attributes:
-        bridge: whose channels; the default one (`sse_bridge.get_bridge`) if None.
+        bridge: the channels' bridge; the default one (`sse_bridge.get_bridge`) if None.
     """
 
     bridge: Bridge | None = None
@@ -62,7 +63,7 @@ class _Follower:
 
     @property
     def followed(self) -> tuple[str, ...]:
-        """The channels that are followed now."""
+        """The channels followed now."""
         return tuple(self._inbox.followed) if self._inbox is not None else ()
 
     async def _follow(self, channels: tuple[str, ...], filter: Filter | None, options: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ class _Follower:
 
 
 class ChannelFollowerMixin(_Follower):
-    """For AsyncConsumer, AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer and their like; first of the bases.
+    """For AsyncConsumer, AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer and subclasses; first of the bases.
 
     Not for AsyncHttpConsumer, which dispatches nothing while its ``handle()`` runs: use `EventStreamConsumer`.
     """
@@ -102,16 +103,16 @@ class ChannelFollowerMixin(_Follower):
         policy: Policy | None = None,
         queue_size: int | None = None,
     ) -> None:
-        """Follows channels, those that are followed already anew; nothing published after it returns is missed.
+        """Follows channels, resubscribing those followed already; no event published after the return is missed.
 
-        Each channel is a subscription of its own, so an event's id is its channel's; an `after` that speaks of several
-        channels will do for all of them. What is lost comes as ``stream.gap``, a channel's end as ``stream.end``.
+        Each channel is a subscription of its own, so an event's id is its channel's; an `after` with parts of several
+        channels serves all of them. Lost events come as ``stream.gap``, a channel's end as ``stream.end``.
 
         Args:
-            channels: names; who may follow them is for your handler to decide.
+            channels: names; the handler decides whether its client may follow them.
             after: an id or `Position` to resume after, ``"earliest"``, or ``"now"`` (default).
             last: begin with the last so many events instead.
-            filter: which events are wanted; those that are not for browsers are hidden unless it names visibilities.
+            filter: the wanted events; those not for browsers are hidden unless it names visibilities.
             policy, queue_size: as in `Bridge.subscribe`.
 
         Raises:
@@ -122,38 +123,44 @@ class ChannelFollowerMixin(_Follower):
         await self._follow(channels, filter, options)
 
     async def unfollow(self, *channels: str) -> None:
-        """No event of these channels comes any more, not even one that is under way; idempotent."""
+        """Stops following channels, dropping events under way; idempotent."""
         await self._unfollow(channels)
 
     async def on_event(self, event: Event) -> None:
-        """The next event of a followed channel; for you to override."""
+        """The next event of a followed channel; override it."""
         raise NotImplementedError(f"{type(self).__name__} follows channels, so it needs an on_event(event) method")
 
     async def on_follow_error(self, channel: str, error: Exception) -> None:
-        """A channel's subscription failed (`SlowReader`, `BridgeClosed`) and is over. Ends the consumer unless overridden."""
+        """Called when a channel's subscription has failed (`SlowReader`, `BridgeClosed`); raises `error` by default."""
         raise error
 
     async def dispatch(self, message: Message) -> None:
         if message["type"] != EVENTS:
             await super().dispatch(message)  # type: ignore[misc]  # Channels' consumer
             return
-        # not through Channels' dispatch, which goes to a thread for each message to close old database connections
+        # without Channels' dispatch, which switches to a thread per message to close old database connections
         inbox = self._open_inbox()
         for _ in range(ROOM):
             found = inbox.next_item()
             if found is None:
                 return
             channel, item = found
-            if isinstance(item, Event):
-                await self.on_event(item)
-            else:
-                await self.on_follow_error(channel, item)
+            try:
+                if isinstance(item, Event):
+                    await self.on_event(item)
+                else:
+                    await self.on_follow_error(channel, item)
+            except BaseException as error:
+                failed = failure_in_task(self.on_event, error)
+                if failed is None:
+                    raise
+                raise failed from error
             if inbox.client_waits:
                 return
 
 
 class SyncChannelFollowerMixin(_Follower):
-    """For SyncConsumer, WebsocketConsumer, JsonWebsocketConsumer and their like; first of the bases."""
+    """For SyncConsumer, WebsocketConsumer, JsonWebsocketConsumer and subclasses; first of the bases."""
 
     def follow(
         self,
@@ -164,7 +171,7 @@ class SyncChannelFollowerMixin(_Follower):
         policy: Policy | None = None,
         queue_size: int | None = None,
     ) -> None:
-        """The twin of `ChannelFollowerMixin.follow`; from the consumer's handlers, or any thread without a loop.
+        """The twin of `ChannelFollowerMixin.follow`; call from the consumer's handlers, or any thread without a loop.
 
         Raises:
             AsyncContextError: this thread runs an event loop.
@@ -177,7 +184,7 @@ class SyncChannelFollowerMixin(_Follower):
         self._on_loop("unfollow", self._unfollow(channels))
 
     def on_event(self, event: Event) -> None:
-        """The next event of a followed channel, in Channels' thread for sync handlers; for you to override."""
+        """The next event of a followed channel, in Channels' thread for sync handlers; override it."""
         raise NotImplementedError(f"{type(self).__name__} follows channels, so it needs an on_event(event) method")
 
     def on_follow_error(self, channel: str, error: Exception) -> None:
@@ -185,17 +192,18 @@ class SyncChannelFollowerMixin(_Follower):
         raise error
 
     def sse_bridge_events(self, message: Message) -> None:
-        """Channels' handler of our message."""
+        """Channels' handler for messages of type `EVENTS`."""
         inbox = self._open_inbox()
+        on_event, on_follow_error = contained(self.on_event), contained(self.on_follow_error)
         for _ in range(ROOM):
             found = inbox.next_item()
             if found is None:
                 return
             channel, item = found
             if isinstance(item, Event):
-                self.on_event(item)
+                on_event(item)
             else:
-                self.on_follow_error(channel, item)
+                on_follow_error(channel, item)
             if inbox.client_waits:
                 return
 

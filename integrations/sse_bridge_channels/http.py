@@ -1,8 +1,8 @@
 """Server-sent events as a Channels consumer.
 
-Channels' `AsyncHttpConsumer` reads no message while its ``handle()`` runs, so it cannot see that a client has left. This
-one is an ASGI application of its own with the same manners (`as_asgi`, hooks, one instance per request); it listens while
-it streams.
+Channels' `AsyncHttpConsumer` reads no message while its ``handle()`` runs, so it cannot notice a disconnect.
+`EventStreamConsumer` is an ASGI application of its own with the same interface (`as_asgi`, hooks, one instance per
+request) that receives while it streams.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sse_bridge import SSEBridgeError
 from sse_bridge.streams import (
     Cors,
     StreamResponse,
+    check_format,
     lower_headers,
     method_not_allowed,
     refusal,
@@ -41,21 +42,23 @@ class EventStreamConsumer(BridgeConsumer):
     Without a `get_channels` the client chooses (``?channel=a&channel=b``), and `authorize` must be there.
 
     Attributes:
+        format: ``sse``, ``sse-data``, ``ndjson`` or ``text``, whatever the client asks for; None: negotiated.
+        type_in_data: in the format sse-data, an event's type stands inside of its data.
         cors_origins: other origins whose pages may read the stream, with cookies; the bridge's setting if None.
     """
 
+    format: str | None = None
+    type_in_data: bool = False
     cors_origins: str | Iterable[str] | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        check_format(self.format, self.type_in_data)
         self._cors = None if self.cors_origins is None else Cors.listed(self.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; returns when the stream is over or the client is gone."""
-        if scope["type"] != "http":
-            raise ValueError(
-                f"EventStreamConsumer serves http, got a scope of type {scope['type']!r}; check the router"
-            )
+        self._check_type(scope, "http")
         settings = self._bridge().settings
         cors = Cors.of(settings) if self._cors is None else self._cors
         headers = lower_headers(scope["headers"])
@@ -77,10 +80,11 @@ class EventStreamConsumer(BridgeConsumer):
     async def _respond(self, scope: Scope, cors: Cors) -> StreamResponse:
         request = scope_request(scope)
         bridge = self._bridge()
-        # checked, before a hook sees what a client made up
-        channels = bridge.wish(await self._chosen(scope) if self._chooses else request.channels).channels
+        # raises for invalid names before a hook sees them
+        channels = bridge.subscribe_request(await self._chosen(scope) if self._chooses else request.channels).channels
         grant = await self._grant(scope, channels)
         return stream_channels(
             bridge, channels, request, filter=self.filter, policy=self.policy, queue_size=self.queue_size,
-            start=self.start, last=self.last, grant=grant, cors_origins=cors.origins,
+            start=self.start, last=self.last, grant=grant, format=self.format, type_in_data=self.type_in_data,
+            cors_origins=cors.origins,
         )  # fmt: skip

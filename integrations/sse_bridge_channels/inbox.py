@@ -1,12 +1,12 @@
 """A consumer's messages and its events as one queue, so that Channels dispatches both, one after the other.
 
-Channels' own loop asks `receive` for the next message. Here it gets the client's, or one that says that events of
-followed channels are there; so a consumer's handlers and its ``on_event`` never run at the same time, and an exception in
-either ends the consumer.
+Channels' own loop calls `receive` for the next message, and gets the client's, or one that announces events of followed
+channels; so a consumer's handlers and its ``on_event`` never run at the same time, and an exception in either ends the
+consumer.
 
-Who waits on whom: `receive` waits for the client's message or for an item; one task per followed channel waits for its
-subscription, and for room here. All of it runs on the consumer's loop; only `next_item` may be called from the thread
-in which a sync consumer's handler runs.
+`receive` waits for the client's message or for an item; one task per followed channel waits for its subscription, and for
+room in the queue. All run on the consumer's loop; only `next_item` may be called from the thread of a sync consumer's
+handler.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sse_bridge.errors import BackendUnavailable, BridgeClosed
 
 from .access import Message, Receive
 
-EVENTS: Final = "sse_bridge.events"  # the type of our message; Channels calls the handler sse_bridge_events
-ROOM: Final = 64  # items ahead of the handlers; what comes later waits in the window that all readers share
-READY_SECONDS: Final = 5.0  # as long as a stream tries to open
+EVENTS: Final = "sse_bridge.events"  # a message type, for which Channels calls the handler sse_bridge_events
+ROOM: Final = 64  # items ahead of the handlers; later ones wait in the window that all readers share
+READY_SECONDS: Final = 5.0  # a stream tries to open for the same time
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class Followed:
     """One followed channel.
 
     Attributes:
-        active: False once it was unfollowed; what is queued of it is thrown away.
+        active: False once the channel was unfollowed, whose queued items are then dropped.
     """
 
     channel: str
@@ -41,7 +41,7 @@ class Followed:
 
 
 class Inbox:
-    """See the module."""
+    """The queue of one consumer; see the module."""
 
     def __init__(self, receive: Receive) -> None:
         self.followed: dict[str, Followed] = {}
@@ -56,7 +56,7 @@ class Inbox:
     # for Channels
 
     async def receive(self) -> Message:
-        """The client's next message, or the one that says that items are there. Safe to cancel."""
+        """The client's next message, or one that announces items. Safe to cancel."""
         if self._client is None:
             self._client = asyncio.ensure_future(self._receive())
             self._client.add_done_callback(self._wake)
@@ -74,11 +74,11 @@ class Inbox:
 
     @property
     def client_waits(self) -> bool:
-        """The client sent something. It comes first, so that a flood of events delays no unfollow and no disconnect."""
+        """Whether the client sent a message, which goes first, so that a flood of events delays no disconnect."""
         return self._client is not None and self._client.done()
 
     def next_item(self) -> tuple[str, Event | Exception] | None:
-        """A channel and its next event, or the error that ended it; None: nothing for now."""
+        """A channel and its next event, or the error that ended it; None: the queue is empty."""
         while self._items:
             one, item = self._items.popleft()
             if one.active:
@@ -92,7 +92,7 @@ class Inbox:
     # for the mixins
 
     async def follow(self, bridge: Bridge, channel: str, **options: Any) -> None:
-        """Follows a channel, anew if it was followed already; returns when no event can be missed any more.
+        """Follows a channel, resubscribing one followed already; returns when no event can be missed any more.
 
         Raises:
             InvalidInput: the name or the position breaks a rule.
@@ -113,15 +113,15 @@ class Inbox:
         one.task = self.loop.create_task(self._pump(one))
 
     async def unfollow(self, channel: str) -> None:
-        """Nothing of this channel is handed out any more; idempotent."""
+        """Stops following a channel and drops its items; idempotent."""
         one = self.followed.pop(channel, None)
         if one is not None and one.task is not None:
             one.active = False
             one.task.cancel()
-            await one.subscription.aclose()  # not left to the task, which may never have started
+            await one.subscription.aclose()  # here, since the channel's task may never have started
 
     async def close(self) -> None:
-        """Gives everything back."""
+        """Closes all subscriptions."""
         self._closed = True
         for channel in list(self.followed):
             await self.unfollow(channel)
@@ -144,7 +144,7 @@ class Inbox:
                 self._put(one, event)
                 if event.type == "stream.end":
                     return
-        except Exception as error:  # noqa: BLE001  # on_follow_error gets it
+        except Exception as error:  # noqa: BLE001  # passed to on_follow_error
             self._put(one, error)
         else:
             self._put(one, BridgeClosed(f"the bridge was closed while {one.channel!r} was followed"))

@@ -12,10 +12,10 @@ from .access import Scope
 
 
 def by_token(bridge: Bridge | None = None) -> Callable[[Scope, tuple[str, ...]], Awaitable[Grant]]:
-    """A hook that lets in whoever brings a token of `Bridge.token` for these channels; over WebSocket too.
+    """A hook that admits clients with a token of `Bridge.token` for these channels; over WebSocket too.
 
     Args:
-        bridge: whose tokens; None: the default bridge, looked up at each request.
+        bridge: the issuer of the tokens; None: the default bridge, looked up at each request.
     """
 
     async def authorize(scope: Scope, channels: tuple[str, ...]) -> Grant:

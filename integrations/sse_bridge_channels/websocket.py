@@ -1,4 +1,4 @@
-"""The same events over WebSocket; the protocol is described in `sse_bridge.streams.websocket`."""
+"""Channels over WebSocket, by the protocol of `sse_bridge.streams.websockets.protocol`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from sse_bridge import SSEBridgeError
-from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import (
     SUBPROTOCOL,
     Subscribe,
@@ -25,16 +24,16 @@ from sse_bridge.streams import (
     serve_session,
 )
 
-from .access import BridgeConsumer, Receive, Scope, Send, _ask, _overridden
+from .access import Receive, Scope, Send, _ask, _overridden, _WebSocketConsumer
 from .origins import check_allowed_origin
 
 logger = logging.getLogger("sse_bridge.channels")
 
-_hooks: Final[set[asyncio.Future[Any]]] = set()  # those that run; asyncio itself holds tasks weakly
+_hooks: Final[set[asyncio.Future[Any]]] = set()  # running hooks; asyncio itself holds tasks weakly
 
 
-class EventWebSocketConsumer(BridgeConsumer):
-    """Subscribe, unsubscribe, resume by id, cancel; `authorize` is asked at each subscribe.
+class EventWebSocketConsumer(_WebSocketConsumer):
+    """Subscribe, unsubscribe, resume by id, cancel; `authorize` is called at each subscribe.
 
         path("ws/events/", OrderSocket.as_asgi())
 
@@ -46,28 +45,17 @@ class EventWebSocketConsumer(BridgeConsumer):
                 await stop_run(message["run"], by=scope["user"])
 
     With a `get_channels` the server chooses, and clients cannot subscribe to others. A connection that is not allowed is
-    refused in the handshake: with the error's own status where the server can say it, else 403.
+    refused in the handshake, with the error's own status where the server can send one, else with 403.
 
     Attributes:
-        origins: pages of which origins may connect, in the words of Channels' OriginValidator
+        origins: the origins whose pages may connect, in the syntax of Channels' OriginValidator
             (``"https://.example.com"``, ``"*"``); None: those of ``settings.ALLOWED_HOSTS``.
-        start, last: for the channels of the address or of `get_channels`; a later subscribe says it itself.
+        start, last: for the channels of the query or of `get_channels`; a later subscribe message has its own.
     """
 
-    origins: Sequence[str] | None = None
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        if isinstance(self.origins, str):
-            raise ConfigurationError(f"origins must be a list of origins, got {self.origins!r:.200}")
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one connection; returns when it is over."""
-        if scope["type"] != "websocket":
-            raise ValueError(
-                f"EventWebSocketConsumer serves websocket, got a scope of type {scope['type']!r}; check the router"
-            )
-        if (await receive())["type"] != "websocket.connect":
+        """Serves one connection; returns at its end."""
+        if not await self._connects(scope, receive):
             return
         bridge = self._bridge()
         script = WebSocketScript(
@@ -78,6 +66,9 @@ class EventWebSocketConsumer(BridgeConsumer):
             check_allowed_origin(lower_headers(scope["headers"]).get("origin"), self.origins)
             first = await self._first(scope, script)
             grant = None if first is None else await self._grant(scope, first.channels)
+            if first is not None:
+                # other refusals come here, while a status can still be sent
+                script.subscribe_request(first, None, grant)
         except SSEBridgeError as error:
             await refuse_websocket(refusal(error, debug=bridge.settings.debug), scope, send)
             return
@@ -93,29 +84,29 @@ class EventWebSocketConsumer(BridgeConsumer):
             await serve_session(session, first, grant, receive, send)
 
     def on_cancel(self, scope: Scope, message: Mapping[str, Any]) -> Any:
-        """The client asks for the run behind its stream to be stopped; for you to override, sync or async.
+        """Handles a client's request to stop the run behind its stream; override it, sync or async.
 
         Args:
-            scope: Channels' own; whether this user may stop that run is for you to decide (raise `NotAuthorized`).
-            message: everything the client sent, ``{"type": "cancel", …}``.
+            scope: Channels' own; raise `NotAuthorized` if its user may not stop that run.
+            message: the client's whole message, ``{"type": "cancel", …}``.
 
         Returns:
-            What the client is told, as JSON: ``{"type": "stream.cancelled", "data": {"result": …}}``.
+            The result in the reply, with a JSON form: ``{"type": "stream.cancelled", "data": {"result": …}}``.
         """
 
     def on_message(self, scope: Scope, message: Mapping[str, Any]) -> Any:
-        """A message of a type of your own; for you to override, sync or async. What it returns is the reply, if not None."""
+        """Handles a message of the application's own type and returns the reply or None; override it, sync or async."""
 
     async def _first(self, scope: Scope, script: WebSocketScript) -> Subscribe | None:
-        """What to follow from the start, with names that are checked before a hook sees them."""
+        """The subscription from the start, with names checked before a hook sees them."""
         request = scope_request(scope)
         if self._chooses:
-            channels = self._bridge().wish(await self._chosen(scope)).channels
+            channels = self._bridge().subscribe_request(await self._chosen(scope)).channels
             first: Subscribe | None = Subscribe(channels, request.last_event_id, request.start, request.last)
         else:
             first = script.first(request)
             if first is not None:
-                self._bridge().wish(first.channels)
+                self._bridge().subscribe_request(first.channels)
         if first is not None and first.start is None and first.last is None:
             return dataclasses.replace(first, start=self.start, last=self.last)
         return first
@@ -135,18 +126,18 @@ async def _accept(send: Send, subprotocol: str | None) -> bool:
 
 
 async def _to_its_end(hook: Callable[..., Any], *args: Any) -> Any:
-    """A hook that goes on when its client leaves meanwhile: whoever says cancel and goes means it."""
+    """Runs a hook to its end even if its client leaves meanwhile, since a cancel followed by a disconnect is meant."""
     running = asyncio.ensure_future(_ask(hook, *args))
     _hooks.add(running)
     running.add_done_callback(_hooks.discard)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        running.add_done_callback(_report)  # nobody else looks at it now
+        running.add_done_callback(_report)  # no caller is left that would see the hook fail
         raise
 
 
 def _report(hook: asyncio.Future[Any]) -> None:
     error = None if hook.cancelled() else hook.exception()
     if error is not None:
-        logger.error("a hook failed after its client had left", exc_info=error)
+        logger.error("WebSocket hook failed after its client had left; no reply is sent", exc_info=error)

@@ -11,14 +11,20 @@ def order_events(request, number):                              # ``async def`` 
     return event_stream(request, f"orders:{number}")
 
 publish("orders:42", {"status": "paid"}, type="order.paid")     # from any sync code; ``await apublish(…)`` elsewhere
+
+responses  `event_stream`: a stream as the return value of a view
+views      the class-based view (urls: a mounted route where the client chooses the channels)
+commits    publishing that waits for the transaction
+conf       the setting (apps: startup; checks: system checks; servers: recognises the server)
+tokens     signed stream tokens as the authorize hook
 """
 
 from __future__ import annotations
 
 try:
-    import django  # noqa: F401  # asked for first, so that a missing Django is told in one sentence
+    import django  # noqa: F401  # for a clear error if missing
 except ImportError as error:
-    raise ImportError("sse_bridge_django needs Django 4.2 or later: pip install 'sse-bridge[django]'") from error
+    raise ImportError("sse_bridge_django needs Django 5.2 or later: pip install 'sse-bridge[django]'") from error
 
 from sse_bridge import apublish, get_bridge, publish
 

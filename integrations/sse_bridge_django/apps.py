@@ -29,21 +29,21 @@ class SSEBridgeConfig(AppConfig):
         checks.register()
         if _is_command():
             return
-        ensure_drain_handler()  # a thread of gunicorn's gthread worker cannot set it up at its first stream
+        ensure_drain_handler()  # signal handlers need the main thread, which serves no stream in gunicorn's gthread worker
         if seen_server(sys.argv, os.environ).program is not None:
-            # servers run no checks, so the log is the only place where the people who deploy would see them
+            # servers run no system checks, so the log tells the people who deploy
             for message in checks.check_server(None):
                 logger.warning("%s (%s) %s", message.msg, message.id, message.hint)
 
 
 def _setting_changed(*, setting: str, **others: Any) -> None:
-    """Tests override settings; the bridge follows."""
+    """Remakes the default bridge when a test overrides the setting."""
     if setting == SETTING:
         configure_default()
 
 
 def _is_command() -> bool:
-    """Whether this process is a management command. Its signals are its own; so Ctrl-C ends runserver at once."""
+    """Whether this process is a management command, which keeps its signals, so that Ctrl-C ends runserver at once."""
     path = sys.argv[0] if sys.argv else ""
     name = os.path.basename(path)
     if name == "__main__.py":  # python -m django

@@ -1,15 +1,14 @@
-"""System checks: what ``manage.py check`` says about the setting and the server.
+"""System checks of the setting and the server, run by ``manage.py check``.
 
     sse_bridge.E001  an unknown name in SSE_BRIDGE, with the nearest known one
     sse_bridge.E002  a value that cannot work: a bad URL, a number out of range, an extra that is not installed
     sse_bridge.W001  the memory backend with several workers
     sse_bridge.W002  the memory backend in production (with --deploy)
     sse_bridge.W003  gunicorn's sync worker
-    sse_bridge.W004  Django 4.2 under ASGI without SSEBridgeMiddleware
     sse_bridge.I001  GZipMiddleware: harmless to `event_stream`, harmful to other streams (with --deploy)
 
-W001 and W003 see command lines and environment variables only (see `servers`). Servers run no checks, so under a server
-that is recognised the app logs these two at start.
+W001 and W003 depend on command lines and environment variables alone (see `servers`). Servers run no checks, so under a
+recognised server the app logs these two at start.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import django
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.utils.module_loading import import_string
 
 from sse_bridge import Bridge, Settings
 from sse_bridge.errors import ConfigurationError
@@ -39,8 +36,8 @@ MEMORY_HINT = f"Use Redis: {SETTING} = {{'URL': 'redis://…'}}; with the memory
 
 
 def register() -> None:
-    """Once, when the app is ready."""
-    for check in (check_setting, check_server, check_asgi):
+    """Registers the checks; called once, when the app is ready."""
+    for check in (check_setting, check_server):
         checks.register(check, TAG)
     for check in (check_memory, check_middleware):
         checks.register(check, TAG, deploy=True)
@@ -93,7 +90,7 @@ def check_server(app_configs: Apps, **options: Any) -> list[CheckMessage]:
 
 
 def check_memory(app_configs: Apps, **options: Any) -> list[CheckMessage]:
-    """W002; with --deploy only, because how many processes there are is rarely known here."""
+    """W002; with --deploy only, since the number of processes is rarely known here."""
     if not _uses_memory():
         return []
     text = "The memory backend lives in one process and ends with it: other workers, Celery and commands are not seen."
@@ -101,7 +98,7 @@ def check_memory(app_configs: Apps, **options: Any) -> list[CheckMessage]:
 
 
 def check_middleware(app_configs: Apps, **options: Any) -> list[CheckMessage]:
-    """I001; with --deploy only, since every command would say it otherwise."""
+    """I001; with --deploy only, since every command would print it otherwise."""
     if "django.middleware.gzip.GZipMiddleware" not in settings.MIDDLEWARE:
         return []
     return [
@@ -113,33 +110,8 @@ def check_middleware(app_configs: Apps, **options: Any) -> list[CheckMessage]:
     ]
 
 
-def check_asgi(app_configs: Apps, **options: Any) -> list[CheckMessage]:
-    """W004; looks at the application that ASGI_APPLICATION names, since Django has no other notion of it."""
-    path = getattr(settings, "ASGI_APPLICATION", None)
-    if django.VERSION >= (5, 0) or not path:
-        return []
-    try:
-        app = import_string(path)
-    except ImportError:
-        return []  # Channels and daphne say this better
-    while app is not None:
-        # by name: an adapter imports no other
-        if type(app).__name__ == "SSEBridgeMiddleware":
-            return []
-        app = next(
-            (inner for name in ("app", "_app", "inner") if (inner := getattr(app, name, None)) is not None), None
-        )
-    return [
-        checks.Warning(
-            f"Django {django.get_version()} never notices a client that left under ASGI, so event_stream() refuses there.",
-            hint=f"Wrap {path} in sse_bridge_asgi.SSEBridgeMiddleware, or use Django 5.2 or later.",
-            id="sse_bridge.W004",
-        )
-    ]
-
-
 def _uses_memory() -> bool:
     try:
         return Settings.load(django_mapping()).url.startswith("memory:")
     except ConfigurationError:
-        return False  # E001 or E002 speaks
+        return False  # E001 or E002 reports the error

@@ -20,14 +20,14 @@ def publish_on_commit(
 ) -> None:
     """Publishes after the current transaction commits; not at all if it is rolled back, at once if there is none.
 
-    It is lost if the process dies between the commit and the publish: where that matters, publish from an outbox table.
-    The data is read at the commit, so do not change it after this call.
+    The event is lost if the process dies between the commit and the publish: where that matters, publish from an outbox
+    table. The data is encoded at the commit, so do not change it after this call.
 
     Args:
         channel, data: as for `Bridge.publish`.
-        using: the alias of the database whose transaction counts; the default one if omitted.
-        robust: True: an error while publishing is logged by Django, and what else waits for the commit still runs.
-            False: it is raised where the atomic block ends. The transaction is committed in both cases.
+        using: the alias of the transaction's database; the default one if omitted.
+        robust: True: Django logs an error while publishing, and runs the other callbacks of the commit. False: the error
+            is raised where the atomic block ends. The transaction is committed in both cases.
         bridge: the default one if omitted.
         options: ``type``, ``visibility``, ``store``, ``idempotency_key`` of `Bridge.publish`.
     """

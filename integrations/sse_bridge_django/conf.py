@@ -1,7 +1,7 @@
 """The setting ``SSE_BRIDGE``: a mapping of `sse_bridge.Settings`, names in any case, which makes the default bridge.
 
-A value that cannot work is told by ``manage.py check`` (see `checks`) and by every use of the bridge, never by falling
-back to another one: events that go to the wrong place look like events that were lost.
+``manage.py check`` (see `checks`) and every use of the bridge report an invalid value; there is no fallback to another
+bridge, since events published to the wrong place look like lost ones.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ logger = logging.getLogger("sse_bridge.django")
 
 
 def django_mapping() -> Mapping[str, Any]:
-    """The setting's value; empty where there is none.
+    """The setting's value; empty without the setting.
 
     Raises:
-        ConfigurationError: it is no mapping.
+        ConfigurationError: the value is no mapping.
     """
     value = getattr(settings, SETTING, None)
     if value is None:
@@ -37,29 +37,29 @@ def django_mapping() -> Mapping[str, Any]:
 
 
 def configure_default() -> None:
-    """Makes the default bridge from the setting; leaves it alone where there is no setting. Never raises.
+    """Makes the default bridge from the setting, if there is one. Never raises.
 
-    A bridge opens nothing before its first use in a process, so this is safe before a fork and in the autoreloader.
+    A bridge opens no connection before its first use in a process, so this is safe before a fork and in the autoreloader.
     """
     if not hasattr(settings, SETTING):
         return
     try:
         configure(Bridge.from_settings(django_mapping()))
     except ConfigurationError as error:
-        logger.error("the setting %s cannot work, nothing will be published or streamed: %s", SETTING, error)
+        logger.error("invalid setting %s, every use of the bridge will raise: %s", SETTING, error)
         configure(cast(Bridge, Misconfigured(error)))
 
 
 class Misconfigured:
-    """Stands where the bridge would: whatever is asked of it raises what is wrong with the setting.
+    """A stand-in for the bridge whose every attribute raises the error in the setting.
 
-    Raising at once instead would keep ``manage.py check`` from saying it with an id.
+    Raising at once would keep ``manage.py check`` from reporting the error with an id.
     """
 
     def __init__(self, error: ConfigurationError) -> None:
         self._message = str(error)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):  # copy, pickle, inspect and others ask for what nobody has
+        if name.startswith("__"):  # copy, pickle and inspect probe for optional special methods
             raise AttributeError(name)
         raise ConfigurationError(self._message)

@@ -1,20 +1,18 @@
-"""`event_stream`: channels or an iterable as a response, in the colour that the handler of this request can stream.
+"""`event_stream`: channels or an iterable as a response, sync or async as the handler of the request can stream.
 
-Django streams a sync iterator under WSGI and an async one under ASGI; the other colour it collects into a list, which
-for an endless stream is a hang. The view's own colour says nothing about the handler, the request's class does.
+Django streams a sync iterator under WSGI and an async one under ASGI; the other kind it collects into a list, so an endless
+stream would hang. The request's class tells the handler; whether the view is async does not.
 
-Behind ``SSEBridgeMiddleware`` the view's answer is only a token; the middleware serves the stream when Django is done
-with the request, so neither a thread nor a database connection is held for it.
+Behind ``SSEBridgeMiddleware`` the view's answer is only a token; the middleware serves the stream after Django has finished
+the request, so the stream holds neither a thread nor a database connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
-import django
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
@@ -22,7 +20,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
-from sse_bridge.errors import AsyncContextError, ConfigurationError, InvalidInput
+from sse_bridge.errors import AsyncContextError, InvalidInput
 from sse_bridge.streams import (
     HANDOFF_HEADER,
     WRITE_KEY,
@@ -32,7 +30,9 @@ from sse_bridge.streams import (
     StreamRequest,
     StreamResponse,
     call_sync,
+    confirm_end,
     current_handoff,
+    discard,
     ensure_drain_handler,
     grant_of,
     is_async,
@@ -40,9 +40,6 @@ from sse_bridge.streams import (
     stream_channels,
     stream_source,
 )
-
-# Before 5.0 the ASGI handler does not listen while it streams: a stream whose client left would run until its lifetime.
-NOTICES_DISCONNECT = django.VERSION >= (5, 0)
 
 
 def event_stream(
@@ -62,33 +59,33 @@ def event_stream(
         def order_events(request, number):
             return event_stream(request, f"orders:{number}")
 
-    A client that comes back resumes after its Last-Event-ID, or ``?after=``. The call does not wait, so it may be made on
-    an event loop. You may set headers and cookies on what it returns, but not the status.
+    A client that reconnects resumes after its Last-Event-ID, or ``?after=``. The call never blocks, so it may be made on an
+    event loop. Headers and cookies may be set on the response, but not the status.
 
     Args:
         request: Django's, or a wrapper that keeps it as ``_request`` (Django REST framework).
         channels_or_source: a channel's name or a list, tuple or set of names, chosen by the view; or any other sync or
             async iterable of events, dicts ``{"event", "data"}``, values, str or bytes, or a function that makes one.
-        filter: which events the client gets; what is not for browsers is hidden unless it names visibilities.
-        format: ``sse``, ``ndjson`` or ``text``, for a source also ``json_array`` or ``bytes``, instead of asking
-            ``?format=`` and the Accept header.
+        filter: the events that the client gets; events not for browsers are hidden unless it names visibilities.
+        format: ``sse``, ``sse-data``, ``ndjson`` or ``text``, for a source also ``json_array`` or ``bytes``, whatever
+            ``?format=`` and the Accept header say.
         authorize: ``authorize(request, channels)`` returns False (403), True or a `Grant`. An async one is for sync
             views; an async view awaits its own check and passes `grant`, or raises ``PermissionDenied``.
-        grant: the outcome of the view's own check: whose stream it is, when it ends, what may be seen.
+        grant: the view's own decision: the stream's user, expiry and filter.
         bridge: the default one if omitted.
         cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
-            answered where the view gets it: let OPTIONS pass before you ask for a login.
-        options: for channels ``policy``, ``queue_size``, ``start`` and ``last`` of `sse_bridge.streams.stream_channels`;
+            answered where the view gets it: let OPTIONS pass before asking for a login.
+        options: ``type_in_data`` (in the format sse-data, the type stands inside of the data); for channels ``policy``, ``queue_size``, ``start`` and ``last`` of `sse_bridge.streams.stream_channels`;
             for a source ``restart``, ``own_thread`` and ``content_type`` of `sse_bridge.streams.stream_source`.
 
     Returns:
-        A streaming response; or 204 (the client has seen the end), or 4xx and 503 for what this library refuses, with a
-        small JSON body (RFC 9457).
+        A streaming response; or 204 (the client has seen the end), or 4xx and 503 for refusals, with a small JSON body
+        (RFC 9457).
 
     Raises:
-        ConfigurationError: under ASGI on Django 4.2 without ``SSEBridgeMiddleware``; or the setting cannot work.
+        ConfigurationError: the setting is invalid.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
-        InvalidInput: the source is none.
+        InvalidInput: the source is not iterable.
         AsyncContextError: an async `authorize` on a thread that runs an event loop.
     """
     names = _names(channels_or_source)
@@ -100,15 +97,16 @@ def event_stream(
     try:
         if authorize is not None:
             if names:
-                bridge.wish(names)  # no hook sees a name that breaks the rule
+                bridge.subscribe_request(names)  # raises for invalid names before a hook sees them
             grant = _authorized(authorize, request, names or ())
         wanted = stream_request(request)
-        if format is not None:
-            wanted = dataclasses.replace(wanted, format=format)
+        options["format"] = format
         if names is not None:
             stream = stream_channels(bridge, names, wanted, filter=filter, grant=grant, **options)
             return _response(request, stream, EventStreamResponse)
     except SSEBridgeError as error:
+        if names is None:
+            discard(channels_or_source)
         return error_response(error, request, cors)
     try:
         stream = stream_source(bridge, channels_or_source, wanted, filter=filter, grant=grant, **options)
@@ -120,8 +118,8 @@ def event_stream(
 
 
 def stream_request(request: HttpRequest) -> StreamRequest:
-    """What the client asks for; raises `InvalidInput`."""
-    # request.GET, not the query string: under WSGI that one is latin-1, whatever the client sent
+    """The stream that the client asks for; raises `InvalidInput`."""
+    # request.GET, since under WSGI the query string is decoded as latin-1
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
     return StreamRequest.from_http({name.lower(): value for name, value in request.headers.items()}, pairs)
 
@@ -135,9 +133,9 @@ def preflight_response(request: HttpRequest, cors: Cors) -> HttpResponse | None:
 
 
 def error_response(error: SSEBridgeError, request: HttpRequest, cors: Cors) -> HttpResponse:
-    """The answer to what a client may cause; raises `error` again if it is the program's own fault (500)."""
+    """The answer to an error that a client may cause; raises `error` again if it is the program's own (500)."""
     if error.http_status == 500:
-        raise error  # Django knows better whom to tell what
+        raise error  # Django's own handling reports it
     answer = cors.apply(refusal(error), request.headers.get("Origin"))
     return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
@@ -145,13 +143,13 @@ def error_response(error: SSEBridgeError, request: HttpRequest, cors: Cors) -> H
 class SourceResponse(StreamingHttpResponse):
     """Django's streaming response around a source, made by `event_stream`."""
 
-    bare: tuple[Any, ServerWrite] | None = None  # the body, and who wants to know whether it is still the content
+    outermost: tuple[Any, ServerWrite] | None = None  # the body, and the writer to tell that no middleware wrapped it
 
     def __iter__(self) -> Iterator[bytes]:
         ensure_drain_handler()
-        if self.bare is not None:  # middleware may have put something around it
-            body, server = self.bare
-            server.bare = id(self) if getattr(self, "_iterator", None) is body else 0
+        if self.outermost is not None:  # middleware may have wrapped the content
+            body, server = self.outermost
+            server.body_is_outermost = id(self) if getattr(self, "_iterator", None) is body else 0
         return super().__iter__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -163,9 +161,9 @@ class SourceResponse(StreamingHttpResponse):
 class EventStreamResponse(SourceResponse):
     """Django's streaming response around channels, made by `event_stream`.
 
-    When the stream begins, the database connections of the request are closed: an open stream would hold each for an
-    hour, and a database has a hundred. What runs later opens them again; inside a transaction they stay. (A source keeps
-    them: it may be reading from one.)
+    When the stream begins, the database connections of the request are closed, since each stream would hold them for an
+    hour, and a database has a hundred. Later queries open them again; inside a transaction they stay open. (A source keeps
+    them, since it may be reading from one.)
     """
 
     def __iter__(self) -> Iterator[bytes]:
@@ -173,40 +171,42 @@ class EventStreamResponse(SourceResponse):
         return super().__iter__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        # in the thread of this request's sync code, where its connections are; it exists since request_started
+        # on the thread of this request's sync code, which holds its connections since request_started
         await sync_to_async(_close_connections, thread_sensitive=True)()
         async for piece in super().__aiter__():
             yield piece
 
 
 def _response(request: HttpRequest, stream: StreamResponse, kind: type[SourceResponse]) -> HttpResponseBase:
+    asgi = isinstance(getattr(request, "_request", request), ASGIRequest)
+    offered = stream
+    if stream.otherwise is not None and request.method != "HEAD":
+        # The middleware asks the log itself when it takes a stream over; an async view without it cannot ask.
+        stream = stream.otherwise if asgi and current_handoff() is not None else confirm_end(stream)
     if stream.bodies is None:
         ended = HttpResponse(status=stream.status, headers=dict(stream.headers))
         del ended["Content-Type"]
         return ended
     headers = dict(stream.headers)
     headers.setdefault("Content-Encoding", "identity")  # else GZipMiddleware holds events back until a block is full
-    # a response with a body of its own would get a length, an ETag, or a place in a cache from other middleware
+    # streaming, since other middleware gives a plain response a length, an ETag, or a place in a cache
     body: Iterable[bytes] | AsyncIterator[bytes]
-    if not isinstance(getattr(request, "_request", request), ASGIRequest):
+    if request.method == "HEAD":
+        stream.close()
+    if not asgi:
         server = request.META.get(WRITE_KEY)
         body = () if request.method == "HEAD" else stream.bodies.sync_body(server)
         response = kind(body, headers=headers)
-        response.bare = None if server is None else (body, server)
+        response.outermost = None if server is None else (body, server)
         return response
     if request.method == "HEAD":
         body = _pieces()
-    elif (handoff := current_handoff()) is not None and handoff.offer(stream):
-        headers[HANDOFF_HEADER] = handoff.nonce
-        headers["Content-Encoding"] = "identity"  # of the token; the stream brings its own
-        return StreamingHttpResponse(_pieces(handoff.nonce.encode()), headers=headers)
-    elif NOTICES_DISCONNECT:
-        body = stream.bodies.async_body()
+    elif (handoff := current_handoff()) is not None and (nonce := handoff.offer(offered)) is not None:
+        headers[HANDOFF_HEADER] = nonce
+        headers["Content-Encoding"] = "identity"  # of the token; the stream sets its own
+        return StreamingHttpResponse(_pieces(nonce.encode()), headers=headers)
     else:
-        raise ConfigurationError(
-            f"Django {django.get_version()} never notices under ASGI that a client has left, so its streams would pile "
-            "up: wrap the application in asgi.py in sse_bridge_asgi.SSEBridgeMiddleware, use Django 5.2 or later, or WSGI"
-        )
+        body = stream.bodies.async_body()
     return kind(body, headers=headers)
 
 
@@ -235,7 +235,7 @@ async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 def _close_connections() -> None:
-    """This thread's database connections that are in no transaction; Django opens them again when they are needed."""
+    """Closes this thread's database connections outside of a transaction; Django reopens them when needed."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

@@ -1,7 +1,7 @@
-"""What can be known about the server from its command line and environment.
+"""Recognises the server by its command line and environment.
 
-Not everything can: a configuration file of gunicorn, a process manager that starts several servers, or several machines
-leave no trace here. Where it is unknown it is None, and no check speaks.
+Configuration files of gunicorn, process managers that start several servers, and several machines leave no trace there.
+An unknown attribute is None, and silences the checks that depend on it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ PROGRAMS = ("gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-s
 
 @dataclass(frozen=True)
 class Server:
-    """See the module.
+    """The recognised server.
 
     Attributes:
-        program: one of `PROGRAMS`; None in a management command, a test, or under a server that is not known.
-        workers: processes that it runs.
+        program: one of `PROGRAMS`; None in a management command, a test, or under an unknown server.
+        workers: the number of worker processes.
         worker_class: of gunicorn: sync, gthread, gevent, uvicorn.workers.UvicornWorker …
     """
 

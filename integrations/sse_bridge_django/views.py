@@ -13,13 +13,13 @@ from django.views import View
 from sse_bridge import Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
 from sse_bridge.errors import ConfigurationError
-from sse_bridge.streams import Cors, call_sync
+from sse_bridge.streams import Cors, call_sync, check_format
 
 from .responses import error_response, event_stream, preflight_response, stream_request
 
 
 class EventStreamView(View):
-    """Streams the channels that `get_channels` names to whom `authorize` lets.
+    """Streams the channels of `get_channels` to the clients that `authorize` allows.
 
         class OrderEvents(LoginRequiredMixin, EventStreamView):
             def get_channels(self):
@@ -28,18 +28,21 @@ class EventStreamView(View):
             async def authorize(self, request, channels):           # or ``def``
                 return await request.user.orders.filter(number=self.kwargs["number"]).aexists()
 
-    The view itself is sync: that costs nothing under WSGI, and under ASGI the thread that each of Django's requests has
-    anyway. Behind ``SSEBridgeMiddleware`` that thread is free as soon as the view has decided.
+    The view is sync, which costs nothing under WSGI, and under ASGI the thread that each of Django's requests has anyway.
+    Behind ``SSEBridgeMiddleware`` that thread is free as soon as the view has decided.
 
     Attributes:
-        channels: what the default `get_channels` returns.
+        channels: the result of the default `get_channels`.
         channels_from_query: True: the client names them (``?channel=a&channel=b``); then `authorize` is required.
-        filter: which events the client gets, unless a grant says otherwise.
-        policy: what happens when the client is slow; the setting if None.
+        filter: the events that the client gets; a grant's own filter wins.
+        policy: the slow-reader policy; the setting if None.
+        format: ``sse``, ``sse-data``, ``ndjson`` or ``text``, whatever the client asks for; None: negotiated.
+        type_in_data: in the format sse-data, an event's type stands inside of its data.
         cors_origins: other origins whose pages may read it, with cookies; the setting ``cors_origins`` if None.
 
     Raises:
-        ConfigurationError: from ``as_view()``: no channels, or channels from the query without `authorize`.
+        ConfigurationError: from ``as_view()``: no channels, channels from the query without `authorize`, or an unknown
+            format.
     """
 
     http_method_names = ["get", "head", "options"]  # noqa: RUF012  # Django's own attribute
@@ -48,6 +51,8 @@ class EventStreamView(View):
     channels_from_query: bool = False
     filter: Filter | None = None
     policy: Policy | None = None
+    format: str | None = None
+    type_in_data: bool = False
     cors_origins: Iterable[str] | str | None = None
 
     def get_channels(self) -> Any:
@@ -68,7 +73,7 @@ class EventStreamView(View):
             return error_response(error, request, Cors.of(get_bridge().settings, self.cors_origins))
         return event_stream(
             request, channels, filter=self.filter, policy=self.policy, authorize=self.authorize,
-            cors_origins=self.cors_origins,
+            format=self.format, type_in_data=self.type_in_data, cors_origins=self.cors_origins,
         )  # fmt: skip
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -83,13 +88,14 @@ class EventStreamView(View):
                 raise ConfigurationError(
                     f"{cls.__name__} lets the client choose its channels, so it needs authorize=, a function of the "
                     "request and the channels that returns False, True or a Grant; to let everybody read everything "
-                    "say so: authorize=lambda request, channels: True"
+                    "say authorize=lambda request, channels: True"
                 )
         elif cls.get_channels is EventStreamView.get_channels and not initkwargs.get("channels", cls.channels):
             raise ConfigurationError(
                 f"{cls.__name__} has no channels: set channels=[…], define get_channels(), "
                 "or set channels_from_query=True and authorize="
             )
+        check_format(initkwargs.get("format", cls.format), initkwargs.get("type_in_data", cls.type_in_data))
         if hook is None:
             del initkwargs["authorize"]
         return super().as_view(**initkwargs)

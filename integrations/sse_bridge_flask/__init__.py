@@ -24,7 +24,7 @@ commands    flask sse publish, flask sse tail
 try:
     import flask as _flask  # noqa: F401
 except ImportError as error:
-    raise ImportError("sse_bridge_flask needs Flask 2.3 or later: pip install 'sse-bridge[flask]'") from error
+    raise ImportError("sse_bridge_flask needs Flask 3.0 or later: pip install 'sse-bridge[flask]'") from error
 
 from .current import apublish, get_bridge, publish
 from .extension import SSEBridge

@@ -14,9 +14,9 @@ FOLDER: Final = Path(sse_bridge.__file__).parent / "static" / "sse_bridge"  # Dj
 
 
 def add_client(app: Flask) -> None:
-    """Serves the client below the app's own static files, where proxies and caches expect such things.
+    """Serves the client below the app's own static files, where proxies and caches expect it.
 
-    A server that serves static files by itself from the app's folder needs a copy of it there.
+    A server that serves static files from the app's folder by itself needs a copy there.
     """
     below = app.static_url_path if app.static_url_path is not None else "/static"
     app.add_url_rule(f"{below}/sse_bridge/<path:filename>", ENDPOINT, _file)

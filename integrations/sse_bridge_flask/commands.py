@@ -48,12 +48,12 @@ def tail_command(channels: tuple[str, ...], after: str | None, last: int | None)
 
 @contextmanager
 def _shared_bridge() -> Iterator[Bridge]:
-    """The app's bridge, if other processes share it; our errors become a line instead of a traceback."""
+    """The app's bridge, if other processes share it; an `SSEBridgeError` becomes one line instead of a traceback."""
     try:
         bridge = get_bridge()
         if bridge.backend.name == "memory":
             raise click.ClickException(
-                "the memory backend lives in the server's process, where a command cannot reach it; "
+                "expected a shared backend, got memory, which lives in the server's process, out of a command's reach; "
                 "set SSE_BRIDGE_URL, for instance to redis://localhost:6379/0"
             )
         yield bridge

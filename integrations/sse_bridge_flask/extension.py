@@ -1,4 +1,4 @@
-"""The extension: gives each app its bridge, made from its config, the browser client, the command line and the mounted routes."""
+"""The extension: gives each app its bridge, the browser client, the command line and the mounted routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sse_bridge.streams import PushMiddleware, ensure_drain_handler
 
 from .client import add_client
 from .commands import sse_commands
-from .current import EXTENSION, get_bridge
+from .current import EXTENSION, get_bridge, position
 from .responses import Authorize, StreamOptions
 from .routes import ROUTE, stream_view
 
@@ -27,8 +27,8 @@ class SSEBridge:
     Args:
         app: initialised at once; else call `init_app`, once per app.
         bridge: an existing bridge for all apps, instead of one per app made from its config.
-        default: also makes the app's bridge the one behind `sse_bridge.publish` (the app initialised last wins); say
-            False where several apps with bridges of their own share a process.
+        default: whether `sse_bridge.publish` uses the app's bridge (the app initialised last wins); pass False where
+            several apps with bridges of their own share a process.
         settings: settings of `sse_bridge.Settings`; they win over the app's config.
     """
 
@@ -46,9 +46,10 @@ class SSEBridge:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Gives `app` a bridge, and serves the browser client. Its config must be complete: later changes are not seen.
+        """Gives `app` a bridge, gives its templates ``sse_position()``, and serves the browser client.
 
-        The config holds a mapping ``SSE_BRIDGE = {"URL": …}``, or keys ``SSE_BRIDGE_URL`` …, or both (the mapping wins).
+        The config must be complete, since later changes are ignored: a mapping ``SSE_BRIDGE = {"URL": …}``, or keys
+        ``SSE_BRIDGE_URL`` …, or both (the mapping wins).
 
         Raises:
             ConfigurationError: an unknown setting, a value out of range, or a second call for the same app.
@@ -61,14 +62,15 @@ class SSEBridge:
         app.extensions[EXTENSION] = bridge
         app.cli.add_command(sse_commands)
         add_client(app)
+        app.add_template_global(position, "sse_position")
         app.wsgi_app = PushMiddleware(app.wsgi_app)  # type: ignore[method-assign]  # Flask's way to add one
         self._apps.add(app)
         for path, endpoint, view in self._mounts:
             app.add_url_rule(path, endpoint, view, **ROUTE)
         if self._default:
             sse_bridge.configure(bridge)
-        # Worker processes that import the app in their main thread have set their own handlers by now. With gunicorn's
-        # --preload nothing of ours runs there before the first stream, so its post_worker_init must call this too.
+        # Workers that import the app in their main thread have set their own handlers by now. With gunicorn's --preload
+        # the app is imported before, so its post_worker_init must call this too.
         ensure_drain_handler()
 
     def mount(
@@ -79,12 +81,12 @@ class SSEBridge:
         endpoint: str = "sse_bridge_events",
         **options: Unpack[StreamOptions],
     ) -> None:
-        """Adds a route on which the client chooses the channels, to every app of this extension, earlier and later ones.
+        """Adds a route on which the client chooses the channels, to all apps of this extension, earlier and later.
 
         Args:
             path: as for ``app.add_url_rule``.
-            authorize: who may see what; see `event_blueprint`.
-            endpoint: for ``url_for``; a second mount needs another one.
+            authorize: decides on access; see `event_blueprint`.
+            endpoint: for ``url_for``; a second mount needs another name.
             options: as for `event_stream`.
 
         Raises:
@@ -97,7 +99,7 @@ class SSEBridge:
 
     @property
     def bridge(self) -> Bridge:
-        """The bridge of the current app; without an app context that of the only app, if there is one."""
+        """The bridge of the current app; without an app context that of the only app."""
         if self._bridge is not None:
             return self._bridge
         if not has_app_context() and len(self._apps) == 1:

@@ -1,26 +1,25 @@
-"""A stream as the return value of a view: the four jobs of an adapter.
+"""Streams as return values of views.
 
 Under WSGI the server iterates the body on the view's own thread or greenlet, and a gone client is noticed when a
 heartbeat is written. Behind `SSEBridgeMiddleware` on ASGI the view hands its stream over and returns at once. Under
-any other ASGI bridge nobody would ever close the body, so there it refuses.
+any other ASGI bridge the body would never be closed, so `event_stream` refuses there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import tempfile
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, Final, NoReturn, TypeAlias, TypedDict, cast
 
-from flask import Request, Response, current_app, request
+from flask import Request, Response, after_this_request, current_app, request
 from typing_extensions import Unpack
 from werkzeug.exceptions import default_exceptions
 
 from sse_bridge import Filter, SSEBridgeError
 from sse_bridge.config import Policy
-from sse_bridge.errors import AsyncContextError, ConfigurationError
+from sse_bridge.errors import AsyncContextError, ConfigurationError, InvalidInput
 from sse_bridge.streams import (
     HANDOFF_HEADER,
     WRITE_KEY,
@@ -32,7 +31,9 @@ from sse_bridge.streams import (
     SyncBody,
     call_async,
     call_sync,
+    confirm_end,
     current_handoff,
+    discard,
     ensure_drain_handler,
     grant_of,
     is_async,
@@ -49,18 +50,19 @@ Source: TypeAlias = str | Iterable[Any] | AsyncIterable[Any] | Callable[[], Any]
 
 
 class StreamOptions(TypedDict, total=False):
-    """What a view may say about its stream; `sse_bridge.streams` explains each.
+    """A stream's options; `sse_bridge.streams` explains each.
 
     Attributes:
-        grant: the outcome of the view's own check, where there is no `authorize`: whose stream it is, when it ends.
-        filter: which events the client gets.
-        format: its name (sse, ndjson, text; json_array and bytes for sources), instead of negotiating.
-        policy: channels: what happens when the client is slow.
-        queue_size: channels: how many events behind counts as slow.
+        grant: the view's own decision, where there is no `authorize`: the stream's user and expiry.
+        filter: the events that the client gets.
+        format: sse, sse-data, ndjson or text; for sources also json_array or bytes; negotiated if omitted.
+        type_in_data: in the format sse-data, the type stands inside of the data.
+        policy: channels: the slow-reader policy.
+        queue_size: channels: events behind which a client counts as slow.
         start: channels: ``"earliest"`` or ``"now"``: where a client without an id begins.
         last: channels: likewise: with the last so many events.
-        restart: sources: False: do not run it again for a client that was cut off.
-        own_thread: sources: run it apart from the server's thread, so that a gone client is noticed while it is silent.
+        restart: sources: False: do not run the source again for a client that was cut off.
+        own_thread: sources: run apart from the server's thread, so that a gone client is noticed while the source waits.
         content_type: sources: instead of the format's own.
         cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
             answered where the route has OPTIONS among its methods, and ``provide_automatic_options=False``.
@@ -69,6 +71,7 @@ class StreamOptions(TypedDict, total=False):
     grant: Grant | None
     filter: Filter | None
     format: str | None
+    type_in_data: bool
     policy: Policy | None
     queue_size: int | None
     start: str | None
@@ -90,7 +93,7 @@ def event_stream(
     Args:
         channels_or_source: the name of a channel, or a list, tuple or set of names; anything else is a
             source: an iterable, sync or async, of events, str, bytes or ``{"event": …, "data": …}``, or a callable that
-            makes one. One that uses ``flask.request`` while it runs must be wrapped in ``flask.stream_with_context``.
+            makes one. A source that uses ``flask.request`` must be wrapped in ``flask.stream_with_context``.
         authorize: called with the request and the channels before anything else; returns False, True or a `Grant`.
         options: see `StreamOptions`.
 
@@ -110,9 +113,11 @@ def event_stream(
     try:
         options.pop("grant", None)
         if channels:
-            get_bridge().wish(channels)  # no hook sees a name that breaks the rule
+            get_bridge().subscribe_request(channels)  # raises for invalid names before a hook sees them
         grant = grant_of(call_sync(authorize, _this_request(), channels or ()))
     except SSEBridgeError as error:
+        if channels is None:
+            discard(channels_or_source)
         _refuse(error, options)
     return _respond(channels_or_source, channels, grant, options)
 
@@ -128,21 +133,23 @@ async def aevent_stream(
     if authorize is not None:
         try:
             if channels:
-                get_bridge().wish(channels)
+                get_bridge().subscribe_request(channels)
             grant = grant_of(await call_async(authorize, _this_request(), channels or ()))
         except SSEBridgeError as error:
+            if channels is None:
+                discard(channels_or_source)
             _refuse(error, options)
     return _respond(channels_or_source, channels, grant, options)
 
 
 def stream_request(cors_origins: str | Iterable[str] | None = None) -> StreamRequest:
-    """What the current request asks for.
+    """The stream that the current request asks for.
 
     Args:
-        cors_origins: pages of which other origins may read a refusal; the setting if omitted.
+        cors_origins: other origins whose pages may read a refusal; the setting if omitted.
 
     Raises:
-        HTTPException: 400, for a query that has no meaning.
+        HTTPException: 400, a value in the query is invalid.
     """
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
@@ -152,7 +159,7 @@ def stream_request(cors_origins: str | Iterable[str] | None = None) -> StreamReq
 
 
 class _ClosingBody:
-    """WSGI's iterable. In passthrough mode the server closes it and not the response, so it closes both."""
+    """The WSGI iterable; in passthrough mode the server closes this and not the response, so `close` closes both."""
 
     def __init__(self, body: SyncBody, server: ServerWrite | None) -> None:
         self._body = body
@@ -164,19 +171,21 @@ class _ClosingBody:
         return self
 
     def __next__(self) -> bytes:
-        if self._server is not None:  # after_request hooks may have put something around it
-            self._server.bare = id(self) if self.response is not None and self.response.response is self else 0
+        if self._server is not None:  # after_request hooks may have wrapped this iterable
+            self._server.body_is_outermost = (
+                id(self) if self.response is not None and self.response.response is self else 0
+            )
         return next(self._body)
 
     def close(self) -> None:
-        """The stream gives everything back, and the response's own callbacks run; idempotent."""
+        """Closes the stream, and runs the response's callbacks; idempotent."""
         if self._closed:
             return
         self._closed = True
         try:
             self._body.close()
         finally:
-            response, self.response = self.response, None  # which holds this: together they would be garbage in a cycle
+            response, self.response = self.response, None  # breaks the reference cycle
             if response is not None:
                 response.close()
 
@@ -194,27 +203,34 @@ def _respond(
     channels_or_source: Source, channels: tuple[str, ...] | None, grant: Grant | None, options: StreamOptions
 ) -> Response:
     asked = stream_request(options.get("cors_origins"))
-    if options.get("format") is not None:
-        asked = dataclasses.replace(asked, format=options.pop("format"))
     try:
         if channels is None:
             stream = stream_source(get_bridge(), channels_or_source, asked, grant=grant, **cast(Any, options))
         else:
             stream = stream_channels(get_bridge(), channels, asked, grant=grant, **cast(Any, options))
     except SSEBridgeError as error:
+        if channels is None and isinstance(error, InvalidInput):  # the view's mistake, not the client's
+            raise
         _refuse(error, options)
     return _hand_over(stream)
 
 
 def _hand_over(stream: StreamResponse) -> Response:
+    handoff = current_handoff()
+    offered = stream
+    if stream.otherwise is not None:
+        if handoff is None and _on_a_loop():
+            return _hand_over_later(stream)
+        stream = stream.otherwise if handoff is not None else confirm_end(stream)
     headers = list(stream.headers)
     if stream.bodies is None:
-        return current_app.response_class(status=stream.status, headers=headers)
-    handoff = current_handoff()
-    if handoff is not None and handoff.offer(stream):
+        ended = current_app.response_class(status=stream.status, headers=headers)
+        del ended.headers["Content-Type"]  # Flask's default, without content
+        return ended
+    if handoff is not None and (nonce := handoff.offer(offered)) is not None:
         headers = [header for header in headers if header[0] != "Content-Encoding"]  # the token is not encoded
-        headers.append((HANDOFF_HEADER, handoff.nonce))
-        return current_app.response_class(handoff.nonce, headers=headers)
+        headers.append((HANDOFF_HEADER, nonce))
+        return current_app.response_class(nonce, headers=headers)
     if _under_asgi(request.environ):
         raise ConfigurationError(
             "a Flask stream under an ASGI bridge cannot notice that its client is gone; serve sse_bridge_asgi.flask_asgi(app), "
@@ -223,15 +239,26 @@ def _hand_over(stream: StreamResponse) -> Response:
     ensure_drain_handler()
     server = request.environ.get(WRITE_KEY)
     body = _ClosingBody(stream.bodies.sync_body(server), server)
-    # passthrough keeps after_request hooks from collecting the stream: compressors, ETags
+    # passthrough keeps after_request hooks (compression, ETags) from reading the whole stream
     body.response = current_app.response_class(body, status=stream.status, headers=headers, direct_passthrough=True)
     return body.response
+
+
+def _hand_over_later(stream: StreamResponse) -> Response:
+    """Asks the log for its end on the request's thread after the async view, since an event loop must not block."""
+    answer = current_app.response_class(status=stream.status, headers=list(stream.headers))
+
+    @after_this_request
+    def ask(response: Response) -> Response:
+        return _hand_over(stream) if response is answer else response
+
+    return answer
 
 
 def _under_asgi(environ: dict[str, Any]) -> bool:
     """Whether an ASGI server calls this WSGI app through a bridge.
 
-    a2wsgi says so. asgiref, Starlette, uvicorn and hypercorn do not, but each reads the body into memory first, claims
+    a2wsgi sets a key. asgiref, Starlette, uvicorn and hypercorn set none, but each reads the body into memory first, claims
     both kinds of concurrency and names no server software; no WSGI server does all three.
     """
     if "asgi.scope" in environ:
@@ -242,7 +269,7 @@ def _under_asgi(environ: dict[str, Any]) -> bool:
 
 
 def _this_request() -> Request:
-    """The request itself, which a hook may keep; the proxy means something in its own context only."""
+    """The request behind Flask's proxy, so that a hook may keep it beyond the context."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]
     return current
 
@@ -270,10 +297,10 @@ def preflight_response(options: StreamOptions) -> Response | None:
 
 
 def _refuse(error: SSEBridgeError, options: StreamOptions) -> NoReturn:
-    """Raises the HTTP error of Flask's own kind: the app's error handlers see it, without one its body is JSON (RFC 9457)."""
+    """Raises the HTTPException for the app's error handlers; without one its body is JSON (RFC 9457)."""
     if error.http_status == 500:
         raise error
     answer = _cors(options).apply(refusal(error), request.headers.get("Origin"))
     response = current_app.response_class(answer.body, status=answer.status, headers=list(answer.headers))
-    description = str(error) if answer.status < 500 else None  # it may name hosts
+    description = str(error) if answer.status < 500 else None  # a server error may name hosts
     raise default_exceptions[answer.status](description, response) from error

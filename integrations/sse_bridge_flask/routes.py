@@ -1,4 +1,4 @@
-"""Routes where the client chooses the channels: ``GET /events?channel=a&channel=b``. Each has an authorize hook."""
+"""Routes where the client chooses the channels, with an authorize hook: ``GET /events?channel=a&channel=b``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from flask import Blueprint, Response, current_app, request
 from typing_extensions import Unpack
 
 from sse_bridge.errors import ConfigurationError
+from sse_bridge.streams import check_format
 
 from .responses import Authorize, StreamOptions, event_stream, preflight_response, stream_request
 
-# Flask's own answer to OPTIONS knows nothing of CORS.
+# Flask's automatic answer to OPTIONS lacks the headers of CORS.
 ROUTE: Final[dict[str, Any]] = {"methods": ["GET", "OPTIONS"], "provide_automatic_options": False}
 
 
@@ -29,11 +30,11 @@ def event_blueprint(
         authorize: called with the request and the channels that the client named; returns False (403), True, or a `Grant`
             with a user, an expiry and a filter; sync or async. It may raise `NotAuthenticated` (401).
         path: below the ``url_prefix`` of ``app.register_blueprint``.
-        name: the blueprint's; its endpoint is ``<name>.events``.
+        name: the blueprint's name; the endpoint is ``<name>.events``.
         options: as for `event_stream`.
 
     Raises:
-        ConfigurationError: no authorize hook.
+        ConfigurationError: no authorize hook, or an unknown format.
     """
     blueprint = Blueprint(name, __name__)
     blueprint.add_url_rule(path, "events", stream_view(authorize, **options), **ROUTE)
@@ -41,12 +42,13 @@ def event_blueprint(
 
 
 def stream_view(authorize: Authorize | None, **options: Unpack[StreamOptions]) -> Callable[[], Response]:
-    """The view behind such a route."""
+    """The view of a route where the client chooses the channels."""
     if not callable(authorize):
         raise ConfigurationError(
             "a route where the client chooses the channels needs authorize=, a function of (request, channels), got "
             f"{authorize!r:.100}; to let everyone see everything say authorize=lambda request, channels: True"
         )
+    check_format(options.get("format"), options.get("type_in_data", False))
     hook = authorize
 
     def events() -> Response:

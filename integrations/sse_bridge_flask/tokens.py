@@ -14,10 +14,10 @@ from .current import get_bridge
 
 
 def by_token(bridge: Bridge | None = None) -> Callable[[Request, tuple[str, ...]], Grant]:
-    """A hook that lets in whoever brings a token of `Bridge.token` for these channels.
+    """A hook that admits clients with a token of `Bridge.token` for these channels.
 
     Args:
-        bridge: whose tokens; None: the bridge of the current app.
+        bridge: the issuer of the tokens; None: the bridge of the current app.
     """
 
     def authorize(request: Request, channels: tuple[str, ...]) -> Grant:

@@ -9,15 +9,21 @@
         return EventSourceResponse(answer(question))          # any sync or async iterable
 
 Channels that the client chooses are served by `sse_bridge_asgi.EventStreamApp`, mounted: ``Mount("/events", …)``.
+
+responses   `EventStream` and `EventSourceResponse`
+requests    the client's request, as a dependency
+websockets  an iterable over WebSocket
+tokens      signed stream tokens as the authorize hook
 """
 
 try:
-    import starlette as _starlette  # noqa: F401  # only to say clearly what is missing
+    import starlette as _starlette  # noqa: F401  # for a clear error if missing
 except ImportError as error:
     raise ImportError("sse_bridge_starlette needs Starlette: pip install 'sse-bridge[starlette]'") from error
 
 from .requests import stream_request
 from .responses import EventSourceResponse, EventStream
 from .tokens import by_token
+from .websockets import send_source
 
-__all__ = ["EventSourceResponse", "EventStream", "by_token", "stream_request"]
+__all__ = ["EventSourceResponse", "EventStream", "by_token", "send_source", "stream_request"]

@@ -1,4 +1,4 @@
-"""What a client asked for, as a dependency: ``Annotated[StreamRequest, Depends(stream_request)]``."""
+"""The client's request as a dependency: ``Annotated[StreamRequest, Depends(stream_request)]``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sse_bridge.streams import StreamRequest, scope_request
 
 
 def stream_request(connection: HTTPConnection) -> StreamRequest:
-    """The resume id, the channels and the format of a request; for an endpoint that looks at them itself.
+    """The resume id, the channels and the format of a request, for an endpoint that needs them itself.
 
     Raises:
-        HTTPException: 400, a value in the query has no meaning.
+        HTTPException: 400, a value in the query is invalid.
     """
     try:
         return scope_request(connection.scope)

@@ -1,8 +1,8 @@
 """`EventStream` and `EventSourceResponse`: responses to return from an endpoint, sync or async.
 
-What the client sent is read when the response is served, so neither needs the request. They keep the headers and cookies
-that are set on them, and run their background task after the stream. What keeps a stream from being
-served is answered with a status and a small JSON body (RFC 9457).
+The request is read when the response is served, so neither takes it as an argument. Both keep the headers and cookies set
+on them, and run their background task after the stream. A stream that cannot be served is answered with a status and a
+small JSON body (RFC 9457).
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from typing_extensions import override
 
 from sse_bridge import Bridge, Filter, SSEBridgeError, get_bridge
 from sse_bridge.config import Policy
-from sse_bridge.errors import ConfigurationError
+from sse_bridge.errors import ConfigurationError, InvalidInput
 from sse_bridge.streams import (
     Cors,
     Grant,
     StreamRequest,
     StreamResponse,
+    awaited,
+    check_format,
+    contained,
     grant_of,
     is_async,
     lower_headers,
     refusal,
-    scope_request,
     send_refusal,
     send_stream,
     stream_channels,
@@ -41,10 +43,10 @@ from sse_bridge.streams import (
 
 
 class _Streaming(Response):
-    """What both responses share."""
+    """The base of both responses."""
 
-    # for OpenAPI; the header says what was negotiated
-    media_type: ClassVar[str] = "text/event-stream"  # type: ignore[misc]  # an instance's there, which nobody sets here
+    # for OpenAPI; the header holds the negotiated type
+    media_type: ClassVar[str] = "text/event-stream"  # type: ignore[misc]  # Starlette's is an instance attribute, unused here
 
     def __init__(
         self,
@@ -72,7 +74,8 @@ class _Streaming(Response):
             await send_refusal(answer, send)
             return
         try:
-            response = await self._response(bridge, scope_request(scope), Request(scope, receive))
+            request = StreamRequest.from_http(asked, scope["query_string"].decode("latin-1"))
+            response = await self._response(bridge, request, Request(scope, receive))
         except SSEBridgeError as error:
             refused = cors.apply(refusal(error, debug=bridge.settings.debug), asked.get("origin"))
             await send_refusal(refused, send, head_only=head_only)
@@ -87,17 +90,19 @@ class _Streaming(Response):
 
 
 class EventStream(_Streaming):
-    """A response that follows channels; a client that comes back resumes where it was.
+    """A response that follows channels; a client that reconnects resumes.
 
     Args:
         channels: one name or several, chosen by the endpoint.
-        bridge: whose channels; None: the default bridge.
+        bridge: the channels' bridge; None: the default one.
         authorize: a hook, sync or async, that gets Starlette's request and the channels and returns False, True or a
-            `Grant`; or decide in the endpoint and pass
-        grant: the outcome.
-        filter: which events the client gets; events that are not for browsers are hidden unless it names visibilities.
-        policy: what happens when the client is slow; the setting if omitted.
+            `Grant`; or decide in the endpoint and pass `grant`.
+        grant: the endpoint's own decision.
+        filter: the events that the client gets; events not for browsers are hidden unless it names visibilities.
+        policy: the slow-reader policy; the setting if omitted.
         queue_size: likewise.
+        format: ``sse``, ``sse-data``, ``ndjson`` or ``text``, instead of what the client asks for.
+        type_in_data: in the format sse-data, an event's type stands inside of its data.
         start: ``"earliest"`` or ``"now"``: where a client without an id begins.
         last: likewise: with the last so many entries.
         cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
@@ -117,6 +122,8 @@ class EventStream(_Streaming):
         filter: Filter | None = None,
         policy: Policy | None = None,
         queue_size: int | None = None,
+        format: str | None = None,
+        type_in_data: bool = False,
         start: str | None = None,
         last: int | None = None,
         cors_origins: str | Iterable[str] | None = None,
@@ -125,33 +132,36 @@ class EventStream(_Streaming):
         status_code: int = 200,
     ) -> None:
         super().__init__(bridge, status_code, headers, background, cors_origins)
+        check_format(format, type_in_data)
         self._channels = (channels,) if isinstance(channels, str) else tuple(channels)
         self._authorize = authorize
         self._grant = grant
         self._options: dict[str, Any] = {
             "filter": filter, "policy": policy, "queue_size": queue_size, "start": start, "last": last,
-            "cors_origins": cors_origins,
+            "format": format, "type_in_data": type_in_data, "cors_origins": cors_origins,
         }  # fmt: skip
 
     @override
     async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
         grant = self._grant
         if self._authorize is not None:
-            bridge.wish(self._channels)  # no hook sees a name that breaks the rule
+            bridge.subscribe_request(self._channels)  # raises for invalid names before a hook sees them
             grant = grant_of(await _call(self._authorize, request, self._channels))
         return stream_channels(bridge, self._channels, asked, grant=grant, **self._options)
 
 
 class EventSourceResponse(_Streaming):
-    """A response that streams what an iterable yields: events, ``{"event", "data"}``, str or bytes, as SSE, NDJSON, JSON
-    or text. A source that fails is told by a ``stream.error`` event.
+    """A response that streams an iterable's items: events, ``{"event", "data"}``, str or bytes, as SSE, NDJSON, JSON or
+    text. A source's exception is sent as a ``stream.error`` event.
 
     Args:
         source: a sync or async iterable, or a callable without arguments that makes one; closed when the client leaves.
-        bridge: whose settings hold; None: the default bridge.
-        format: ``sse``, ``ndjson``, ``text``, ``json_array`` or ``bytes``, instead of what the client asks for.
+        bridge: gives the settings; None: the default bridge.
+        format: ``sse``, ``sse-data``, ``ndjson``, ``text``, ``json_array`` or ``bytes``, instead of what the client asks
+            for. Clients of OpenAI's and of Vercel's protocols want ``sse-data``.
         content_type: instead of the format's own, for text and bytes.
-        filter: which items the client gets.
+        type_in_data: in the format sse-data, an item's type stands inside of its data.
+        filter: the items that the client gets.
         grant: as for `EventStream`.
         restart: False: do not run the source again for a client that was cut off.
         cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
@@ -168,6 +178,7 @@ class EventSourceResponse(_Streaming):
         bridge: Bridge | None = None,
         format: str | None = None,
         content_type: str | None = None,
+        type_in_data: bool = False,
         filter: Filter | None = None,
         grant: Grant | None = None,
         restart: bool = True,
@@ -180,15 +191,18 @@ class EventSourceResponse(_Streaming):
         self._source = source
         self._options: dict[str, Any] = {
             "format": format, "content_type": content_type, "filter": filter, "grant": grant, "restart": restart,
-            "cors_origins": cors_origins,
+            "type_in_data": type_in_data, "cors_origins": cors_origins,
         }  # fmt: skip
 
     @override
     async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
-        return stream_source(bridge, self._source, asked, **self._options)
+        try:
+            return stream_source(bridge, self._source, asked, **self._options)
+        except InvalidInput as error:  # the endpoint's mistake, not the client's
+            raise ConfigurationError(str(error)) from error
 
 
 async def _call(hook: Callable[..., Any], *args: Any) -> Any:
-    """The result of a hook of either colour; a sync one runs where Starlette runs sync endpoints."""
-    result = await (hook(*args) if is_async(hook) else run_in_threadpool(hook, *args))
-    return await result if inspect.isawaitable(result) else result
+    """The result of a sync or async hook; a sync one runs where Starlette runs sync endpoints."""
+    result = hook(*args) if is_async(hook) else await run_in_threadpool(contained(hook), *args)
+    return await awaited(hook, result) if inspect.isawaitable(result) else result

@@ -12,10 +12,10 @@ from sse_bridge.tokens import token_grant
 
 
 def by_token(bridge: Bridge | None = None) -> Callable[[HTTPConnection, tuple[str, ...]], Awaitable[Grant]]:
-    """A hook that lets in whoever brings a token of `Bridge.token` for these channels.
+    """A hook that admits clients with a token of `Bridge.token` for these channels.
 
     Args:
-        bridge: whose tokens; None: the default bridge, looked up at each request.
+        bridge: the issuer of the tokens; None: the default bridge, looked up at each request.
     """
 
     async def authorize(request: HTTPConnection, channels: tuple[str, ...]) -> Grant:

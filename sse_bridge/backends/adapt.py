@@ -1,24 +1,29 @@
 """The missing colour of a backend that has only one: asgiref carries sync calls to coroutines, a loop of its own the
 other way.
 
-It costs a thread hop per call, which is what a third-party backend without a twin has to pay; the backends of this
-library have both colours.
+Each call costs a switch of threads, for third-party backends only; the backends of this library have both colours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sys
 import threading
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, Generic, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
-from ..errors import ConfigurationError, SSEBridgeError
-from ..follow.page import Page, ReadRequest
-from ..records import Announcement
-from .admission import ControlBackend, ControlRequest
+from ..admission.contract import ControlBackend, ControlRequest
+from ..errors import BridgeClosed, ConfigurationError, SSEBridgeError
+from ..records.codec import Announcement
+from ..records.continuity import Page, ReadRequest
+from ..runtime.containment import contained
+from ..runtime.daemon import Daemon
+from ..runtime.forks import after_fork
 from .base import Append, Appended, AsyncBackend, Backend, Sink, SyncBackend, Upstream
 
 T = TypeVar("T")
@@ -28,7 +33,7 @@ def both_colours(backend: Any) -> Backend:
     """`backend` itself if it has both colours, else with the missing one added.
 
     Raises:
-        ConfigurationError: it has neither.
+        ConfigurationError: the backend has neither.
     """
     sync = all(hasattr(backend, name) for name in ("append", "read", "upstream", "close"))
     asynchronous = all(hasattr(backend, name) for name in ("aappend", "aread", "aupstream", "aclose"))
@@ -41,24 +46,12 @@ def both_colours(backend: Any) -> Backend:
     raise ConfigurationError(f"a backend has append, read, upstream, close or their a-twins, got {backend!r:.100}")
 
 
-class _Adapted:
+class _Adapted(SyncBackend):
     can_block = False
 
     def __init__(self, backend: Any) -> None:
         self.name: str = getattr(backend, "name", type(backend).__name__.lower())
         self.can_control: bool = getattr(backend, "can_control", False)
-
-    def append(self, batch: Append) -> Appended:
-        raise NotImplementedError
-
-    def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
-        outcomes: list[Appended | SSEBridgeError] = []
-        for batch in batches:
-            try:
-                outcomes.append(self.append(batch))
-            except SSEBridgeError as error:
-                outcomes.append(error)
-        return outcomes
 
 
 class _FromSync(_Adapted):
@@ -71,7 +64,7 @@ class _FromSync(_Adapted):
     def append(self, batch: Append) -> Appended:
         return self._backend.append(batch)
 
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         return self._backend.read(requests)
 
     def upstream(self, sink: Sink) -> Upstream:
@@ -84,19 +77,19 @@ class _FromSync(_Adapted):
         return cast(ControlBackend, self._backend).control(request)
 
     async def acontrol(self, request: ControlRequest) -> Any:
-        return await sync_to_async(self.control, thread_sensitive=False)(request)
+        return await sync_to_async(contained(self.control), thread_sensitive=False)(request)
 
     async def aappend(self, batch: Append) -> Appended:
-        return await sync_to_async(self._backend.append, thread_sensitive=False)(batch)
+        return await sync_to_async(contained(self._backend.append), thread_sensitive=False)(batch)
 
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
-        return await sync_to_async(self._backend.read, thread_sensitive=False)(requests)
+    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
+        return await sync_to_async(contained(self._backend.read), thread_sensitive=False)(requests)
 
     def aupstream(self, sink: Sink) -> Upstream:
         return self._backend.upstream(_OnLoop(sink, asyncio.get_running_loop()))
 
     async def aclose(self) -> None:
-        await sync_to_async(self._backend.close, thread_sensitive=False)()
+        await sync_to_async(contained(self._backend.close), thread_sensitive=False)()
 
 
 class _FromAsync(_Adapted):
@@ -105,28 +98,40 @@ class _FromAsync(_Adapted):
     def __init__(self, backend: AsyncBackend) -> None:
         super().__init__(backend)
         self._backend = backend
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._side: tuple[asyncio.AbstractEventLoop, Daemon] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()  # re-entrant for signal handlers
+        self._parents, self._side = self._side, None  # kept: closing the loop in a child would deafen the parent's
+        self._pid = os.getpid()  # last, since other threads of a child check it first
 
     def append(self, batch: Append) -> Appended:
-        return self._run(self._backend.aappend(batch))
+        return self._run(self._backend.aappend, batch)
 
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
-        return self._run(self._backend.aread(requests))
+    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
+        return self._run(self._backend.aread, requests)
 
     def upstream(self, sink: Sink) -> Upstream:
         loop = self._own_loop()
-        return _FromLoop(self._run(_call(self._backend.aupstream, sink)), loop)
+        return _FromLoop(self._run(_call, self._backend.aupstream, sink), loop)
 
     def close(self) -> None:
+        self._check_pid()
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._backend.aclose(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
+            if self._side is not None:
+                _Answer(self._side[0], self._end).wait()
+
+    async def _end(self) -> None:
+        """Closes the backend on its loop, where no signal handler can leave the loop stopped but not forgotten."""
+        try:
+            await self._backend.aclose()
+        finally:
+            self._side = None
+            asyncio.get_running_loop().stop()
 
     def control(self, request: ControlRequest) -> Any:
-        return self._run(self.acontrol(request))
+        return self._run(self.acontrol, request)
 
     async def acontrol(self, request: ControlRequest) -> Any:
         return await cast(ControlBackend, self._backend).acontrol(request)
@@ -134,7 +139,7 @@ class _FromAsync(_Adapted):
     async def aappend(self, batch: Append) -> Appended:
         return await self._backend.aappend(batch)
 
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         return await self._backend.aread(requests)
 
     def aupstream(self, sink: Sink) -> Upstream:
@@ -144,8 +149,12 @@ class _FromAsync(_Adapted):
         await self._backend.aclose()
         await asyncio.to_thread(self.close)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._own_loop()).result()
+    def _run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        return _Answer(self._own_loop(), work, *args).wait()
+
+    def _check_pid(self) -> None:
+        if self._pid != os.getpid():
+            after_fork(self, _FromAsync._begin)
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         monkey = sys.modules.get("gevent.monkey")
@@ -154,11 +163,76 @@ class _FromAsync(_Adapted):
                 f"the backend {self.name!r} is async only, and under gevent no loop can run beside greenlets; "
                 "give it sync methods, or use threads"
             )
+        self._check_pid()
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(self._loop,), name="sse_bridge-backend", daemon=True).start()
-            return self._loop
+            if self._side is None:
+                new = asyncio.new_event_loop()
+                self._side = new, Daemon(partial(_serve, new), "sse_bridge-backend")
+            loop, daemon = self._side
+            daemon.start()
+            return loop
+
+
+class _Answer(Generic[T]):
+    """The result of a coroutine on another thread's loop.
+
+    A Future of concurrent.futures is written in Python: an exception out of a signal handler in `result` may leave it
+    locked, and the loop would wait for ever to set it.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, work: Callable[..., Coroutine[Any, Any, T]], *args: Any
+    ) -> None:
+        self.loop = loop
+        self._work = work
+        self._args = args
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._task: asyncio.Task[None] | None = None
+        _unanswered.add(self)
+        try:
+            loop.call_soon_threadsafe(self._begin)
+        except RuntimeError:  # the loop is closed
+            self.give_up()
+
+    def wait(self) -> T:
+        """The coroutine's result.
+
+        Raises:
+            BridgeClosed: the loop ended before the coroutine did; its work may have been done.
+        """
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
+
+    def _begin(self) -> None:
+        self._task = self.loop.create_task(self._carry())
+
+    async def _carry(self) -> None:
+        try:
+            self._value = await self._work(*self._args)
+        except BaseException as error:  # noqa: BLE001  # raised by `wait`
+            self._error = error
+        finally:
+            self._settle()
+
+    def give_up(self) -> None:
+        """Lets `wait` raise, since the loop is closed and runs nothing any more."""
+        self._error = BridgeClosed("the backend was closed before it answered; make another bridge")
+        self._settle()
+
+    def _settle(self) -> None:
+        try:
+            _unanswered.remove(self)
+        except KeyError:  # a coroutine that a closed loop has left ends once more when it is collected
+            return
+        self._done.release()
+
+
+_unanswered: Final[set[_Answer[Any]]] = set()  # of all loops; a set's methods are one step for other threads
 
 
 class _OnLoop:
@@ -174,11 +248,11 @@ class _OnLoop:
     def confirmed(self, channel: str) -> None:
         self._hand(self._sink.confirmed, channel)
 
-    def lost(self, channels: Sequence[str] | None, why: str) -> None:
-        self._hand(self._sink.lost, channels, why)
+    def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
+        self._hand(self._sink.lost, channels, why, error)
 
-    def told(self, message: bytes) -> None:
-        self._hand(self._sink.told, message)
+    def control_message(self, message: bytes) -> None:
+        self._hand(self._sink.control_message, message)
 
     def flush(self) -> None:
         self._hand(self._sink.flush)
@@ -203,15 +277,27 @@ class _FromLoop:
 
     def close(self) -> None:
         if self._loop.is_running():
-            asyncio.run_coroutine_threadsafe(_call(self._upstream.close), self._loop).result()
+            with contextlib.suppress(BridgeClosed):  # the loop ended meanwhile, and the upstream with it
+                _Answer(self._loop, _call, self._upstream.close).wait()
 
 
 async def _call(function: Any, *args: Any) -> Any:
     return function(*args)
 
 
+async def _others() -> None:
+    """Lets calls that arrived before the stop finish, within a second, since the backend's own tasks may never end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=1.0)
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        loop.run_until_complete(_others())
     finally:
         loop.close()
+        for answer in list(_unanswered):
+            if answer.loop is loop:
+                answer.give_up()

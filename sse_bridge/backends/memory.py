@@ -1,13 +1,16 @@
 """The embedded backend: logs in this process's memory. No server, and the logs end with the process.
 
-One lock guards all logs and is held for microseconds only. Live messages go to each upstream's queue under that lock,
-which gives them the log's order, and are handed on outside of it: to the event loop by one thread-safe call for many,
-or on the publisher's own thread for readers on threads. A queue that grows too long, for the loop is busy, is dropped:
-its channels are confirmed again, and read from their logs.
+One lock guards all logs and is held for microseconds only. An exception out of a signal handler may end a publish
+between two of its lines (see runtime/locks.py): a log and its figures change in lines without a call, so the event is
+stored or it is not, and readers search the log for an event that may be stored without an announcement.
+
+Live messages go to each upstream's queue under that lock, which gives them the log's order, and are handed on outside of
+it: to the event loop by one thread-safe call for many, or on the publisher's own thread for readers on threads. A queue
+of a busy loop that grows too long is dropped: its channels are confirmed again, and read from their logs.
 
 Bounded per channel (`replay_size`, `replay_seconds`) and over all channels (`memory_max_bytes`,
-`memory_max_channels`): what was quiet the longest loses its log first. After fork the child begins with empty logs of
-new epochs, since parent and child would otherwise give the same offsets to different events.
+`memory_max_channels`): the channel that was quiet the longest loses its log first. After fork the child begins with
+empty logs of new epochs, since parent and child would otherwise give the same offsets to different events.
 """
 
 from __future__ import annotations
@@ -16,35 +19,38 @@ import asyncio
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from ..admission.contract import CONTROL, ControlRequest
 from ..config import Settings
 from ..errors import ChannelClosed, PublishBlocked, SSEBridgeError
-from ..events import GENESIS, Entry, new_token
-from ..follow.page import Page, ReadRequest
-from ..forks import after_fork
-from ..locks import Lock
-from ..records import Announcement
-from .admission import CONTROL, ControlRequest
-from .base import Append, Appended, Sink
+from ..events import GENESIS, NO_EPOCH, Entry
+from ..records.codec import Announcement
+from ..records.continuity import Page, ReadRequest
+from ..runtime.forks import after_fork
+from ..runtime.locks import new_lock, refuse_within
+from .base import Append, Appended, Sink, SyncBackend
 from .memory_control import ControlTable
+from .memory_hold import Hold
 from .memory_upstream import MemoryUpstream
 
-# Quiet channels looked at per append while there are too many: it makes room for one, and holds the lock for all.
+# Quiet channels checked per append while there are too many: a few, since the lock is held meanwhile.
 LOOKS: Final = 64
+LOOK_SECONDS: Final = 0.2  # between two checks of a publisher that waits for a reader's room
 
 _IDEMPOTENCY_SECONDS: Final = 300.0
 
-Room = TypeVar("Room")  # what a publisher waits for, in its colour
+Room = TypeVar("Room")  # a lock or a future on which a publisher waits
 
 
-class _Log:
-    """One channel: its meta, its list, and who is subscribed."""
+class Log:
+    """One channel's meta and list, made with the first entry."""
 
-    __slots__ = ("check", "closed", "entries", "epoch", "holds", "keys", "size", "top", "touched", "upstreams")
+    __slots__ = ("check", "closed", "entries", "epoch", "keys", "size", "top", "touched")
 
     def __init__(self, epoch: bytes, now: float) -> None:
         self.epoch = epoch
@@ -55,42 +61,9 @@ class _Log:
         self.size = 0
         self.touched = now
         self.keys: OrderedDict[str, tuple[float, int, bytes]] = OrderedDict()
-        self.upstreams: set[MemoryUpstream] = set()
-        self.holds: set[Hold] = set()
-
-    def drop_entries(self) -> int:
-        freed, self.size = self.size, 0
-        self.entries.clear()
-        return freed
 
 
-class Hold:
-    """Policy ``block``: a reader's promise to publishers that it is `capacity` entries behind at most.
-
-    Attributes:
-        offset: how far the reader has come; publishers wait while the log is `capacity` entries ahead.
-    """
-
-    __slots__ = ("_backend", "_log", "capacity", "offset")
-
-    def __init__(self, backend: MemoryBackend, log: _Log, capacity: int) -> None:
-        self._backend = backend
-        self._log = log
-        self.capacity = capacity
-        self.offset = log.top
-
-    def advance(self, offset: int) -> None:
-        if offset != self.offset:
-            self.offset = offset
-            self._backend._room_made()
-
-    def release(self) -> None:
-        with self._backend._lock:  # a publisher may be looking at all of them
-            self._log.holds.discard(self)
-        self._backend._room_made()
-
-
-class MemoryBackend:
+class MemoryBackend(SyncBackend):
     """See the module. Safe for any number of threads, loops and greenlets.
 
     Args:
@@ -115,15 +88,20 @@ class MemoryBackend:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = Lock()
-        self._logs: OrderedDict[str, _Log] = OrderedDict()  # the channel that was quiet the longest comes first
-        self._stored: OrderedDict[str, None] = OrderedDict()  # those of them that hold entries, in the same order
+        self._lock = new_lock()
+        self._clear()
+        self._pid = os.getpid()  # last, since other threads of a child check it first
+
+    def _clear(self) -> None:
+        self._logs: OrderedDict[str, Log] = OrderedDict()  # the channel that was quiet for the longest is first
+        self._stored: OrderedDict[str, None] = OrderedDict()  # the logs that hold entries, in the same order
+        self._upstreams: dict[str, set[MemoryUpstream]] = {}  # subscribers by channel; a channel needs no log for that
+        self.holds: dict[str, set[weakref.ref[Hold]]] = {}
         self._size = 0
         self._control = ControlTable()
-        # No Condition: a greenlet that is killed while it takes the lock again would give back what it has not got.
+        # No Condition: a greenlet killed while a Condition takes its lock again would release a lock that it has not.
         self._room_threads: list[threading.Lock] = []  # held until there is room
         self._room_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._pid = os.getpid()  # last: other threads of a child look at it first
 
     # both colours
 
@@ -136,19 +114,10 @@ class MemoryBackend:
                 return outcome
             room, seconds = outcome
             try:
-                room.acquire(timeout=seconds)
+                room.acquire(timeout=min(seconds, LOOK_SECONDS))  # an interrupted reader may wake nobody
             finally:
                 with self._lock:
                     self._room_threads = [waiter for waiter in self._room_threads if waiter is not room]
-
-    def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
-        outcomes: list[Appended | SSEBridgeError] = []
-        for batch in batches:
-            try:
-                outcomes.append(self.append(batch))
-            except SSEBridgeError as error:
-                outcomes.append(error)
-        return outcomes
 
     async def aappend(self, batch: Append) -> Appended:
         self._check_pid()
@@ -161,15 +130,16 @@ class MemoryBackend:
             try:
                 await asyncio.wait([room], timeout=seconds)
             finally:
-                with self._lock:  # a reader that never comes on would gather all who gave up
+                with self._lock:  # else a stuck reader would gather the futures of callers that gave up
                     self._room_waiters = [waiter for waiter in self._room_waiters if waiter[1] is not room]
 
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         self._check_pid()
+        refuse_within(self._lock)
         with self._lock:
             return [self._read(request) for request in requests]
 
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         return self.read(requests)
 
     def upstream(self, sink: Sink) -> MemoryUpstream:
@@ -182,9 +152,10 @@ class MemoryBackend:
 
     def control(self, request: ControlRequest) -> Any:
         self._check_pid()
+        refuse_within(self._lock)
         with self._lock:
             reply, messages = self._control.carry_out(request, self._monotonic())
-            upstreams = list(self._log(CONTROL).upstreams) if messages else []
+            upstreams = list(self._upstreams.get(CONTROL, ())) if messages else []
             for upstream in upstreams:
                 for message in messages:
                     upstream.put(CONTROL, message, len(message))
@@ -196,25 +167,29 @@ class MemoryBackend:
         return self.control(request)
 
     def close(self) -> None:
-        self._begin()
+        self._check_pid()
+        if not self._lock._is_owned():  # a signal handler must not clear logs under an interrupted call
+            with self._lock:
+                self._clear()
 
     async def aclose(self) -> None:
-        self._begin()
+        self.close()
 
     def hold(self, channel: str, capacity: int) -> Hold:
         """Makes publishers to `channel` wait while this reader is `capacity` entries behind."""
         self._check_pid()
         with self._lock:
-            log = self._log(channel)
-            hold = Hold(self, log, capacity)
-            log.holds.add(hold)
-        return hold
+            log = self._logs.get(channel)
+            return Hold(self, channel, capacity, 0 if log is None else log.top)
 
     # under the lock
 
     def _append(self, batch: Append) -> tuple[Appended, list[MemoryUpstream]]:
         now = self._monotonic()
-        log = self._log(batch.channel, batch.entries[0].check)
+        log = self._logs.get(batch.channel)
+        if log is None:
+            # A log is kept only once an entry is stored.
+            log = Log(NO_EPOCH if batch.ephemeral else batch.entries[0].check, now)
         if batch.idempotency_key is not None:
             known = log.keys.get(batch.idempotency_key)
             if known is not None and now - known[0] < _IDEMPOTENCY_SECONDS:
@@ -233,37 +208,46 @@ class MemoryBackend:
                 entry = Entry(log.epoch, offset, prev, new.check, time_ms, marks[0], marks[1], type_, new.data)
                 prev = new.check
             added.append(entry)
+        size = sum([entry.size for entry in added])
         if not batch.ephemeral:
-            self._store(log, added, now)
-            log.closed = batch.close
+            self._store(log, batch, added, size, now)
             self._logs.move_to_end(batch.channel)
-            self._stored[batch.channel] = None
-            self._stored.move_to_end(batch.channel)
-            if batch.idempotency_key is not None:
-                self._remember_key(log, batch.idempotency_key, now)
+            if log.entries:
+                self._stored.move_to_end(batch.channel)
             self._make_room(batch.channel, now)
         announcement = Announcement(log.epoch, log.top, added)
-        size = sum(entry.size for entry in added)
-        for upstream in log.upstreams:
+        upstreams = list(self._upstreams.get(batch.channel, ()))
+        for upstream in upstreams:
             upstream.put(batch.channel, announcement, size)
-        return Appended(log.epoch, log.top, log.check), list(log.upstreams)
+        return Appended(log.epoch, log.top, log.check), upstreams
 
-    def _store(self, log: _Log, added: list[Entry], now: float) -> None:
-        log.entries.extend(added)
-        grown = sum(entry.size for entry in added)
-        while len(log.entries) > self._settings.replay_size:
-            grown -= log.entries.popleft().size
-        log.size += grown
-        self._size += grown
-        log.top, log.check, log.touched = added[-1].offset, added[-1].check, now
-
-    def _remember_key(self, log: _Log, key: str, now: float) -> None:
+    def _store(self, log: Log, batch: Append, added: list[Entry], size: int, now: float) -> None:
         while log.keys and now - next(iter(log.keys.values()))[0] >= _IDEMPOTENCY_SECONDS:
             log.keys.popitem(last=False)
-        log.keys[key] = (now, log.top, log.check)
+        last, key = added[-1], batch.idempotency_key
+        # No call from here,
+        self._logs[batch.channel] = log
+        log.entries += added
+        log.size += size
+        self._size += size
+        log.top, log.check, log.touched, log.closed = last.offset, last.check, now, batch.close
+        self._stored[batch.channel] = None
+        if key is not None:
+            log.keys[key] = (now, last.offset, last.check)
+        # to here
+        while len(log.entries) > self._settings.replay_size:
+            self._drop_oldest(log)
+        if not log.entries:  # `replay_size` is 0
+            self._stored.pop(batch.channel, None)
+
+    def _drop_oldest(self, log: Log) -> None:
+        size = log.entries[0].size
+        del log.entries[0]  # no call from here to the end
+        log.size -= size
+        self._size -= size
 
     def _make_room(self, busy: str, now: float) -> None:
-        """Drops what has expired among the quietest, and the quietest while a bound over all channels is exceeded."""
+        """Drops expired logs among the quietest, and the quietest while a bound over all channels is exceeded."""
         for look, channel in enumerate(list(islice(self._logs, LOOKS))):
             over = len(self._logs) > self._settings.memory_max_channels
             if look >= 4 and not over:
@@ -271,27 +255,29 @@ class MemoryBackend:
             log = self._logs[channel]
             if now - log.touched >= self._settings.replay_seconds:
                 self._drop(channel, log)
-            if log.upstreams or log.holds:
+            if channel in self._upstreams or self.holds.get(channel):
                 if over:
-                    self._logs.move_to_end(channel)  # it is in use; the next append shall not come upon it again
+                    self._logs.move_to_end(channel)  # a log in use, which the next append must not find first
             elif channel != busy and (over or now - log.touched >= self._meta_seconds):
                 self._drop(channel, log)
                 del self._logs[channel]
         while self._size > self._settings.memory_max_bytes and (quietest := next(iter(self._stored))) != busy:
             self._drop(quietest, self._logs[quietest])
         while self._size > self._settings.memory_max_bytes and len(self._logs[busy].entries) > 1:
-            oldest = self._logs[busy].entries.popleft()
-            self._logs[busy].size -= oldest.size
-            self._size -= oldest.size
+            self._drop_oldest(self._logs[busy])
 
-    def _drop(self, channel: str, log: _Log) -> None:
-        """The entries of a log; its meta stays."""
-        if log.entries:
-            self._size -= log.drop_entries()
+    def _drop(self, channel: str, log: Log) -> None:
+        """Drops the entries of a log, not its meta."""
+        none: deque[Entry] = deque()
+        if channel in self._stored:  # no call from here to the end
+            self._size -= log.size
+            log.entries, log.size = none, 0
             del self._stored[channel]
 
     def _read(self, request: ReadRequest) -> Page:
-        log = self._log(request.channel)
+        log = self._logs.get(request.channel)
+        if log is None:
+            return Page(NO_EPOCH, 0, GENESIS, False, 1, 1, [], False)
         if log.entries and self._monotonic() - log.touched >= self._settings.replay_seconds:
             self._drop(request.channel, log)
         first = log.entries[0].offset if log.entries else log.top + 1
@@ -314,42 +300,46 @@ class MemoryBackend:
         more = index < len(log.entries)
         return Page(log.epoch, log.top, log.check, log.closed, first, start, found, more)
 
-    def _log(self, channel: str, epoch_candidate: bytes | None = None) -> _Log:
-        log = self._logs.get(channel)
-        if log is None:
-            now = self._monotonic()
-            log = self._logs[channel] = _Log(epoch_candidate or new_token(), now)
-            self._make_room(channel, now)  # readers and ephemeral events make channels too
-        return log
-
     def _must_wait(self, batch: Append) -> bool:
-        if batch.ephemeral or batch.channel not in self._logs:
+        log = self._logs.get(batch.channel)
+        if batch.ephemeral or log is None or log.closed:
             return False
-        log = self._logs[batch.channel]
-        return not log.closed and any(log.top - hold.offset >= hold.capacity for hold in log.holds)
-
-    def _blocked(self, batch: Append) -> PublishBlocked:
-        return PublishBlocked(
-            f"a reader of {batch.channel!r} with policy 'block' made no room within block_timeout_seconds="
-            f"{self._settings.block_timeout_seconds}; nothing was published"
-        )
+        holds = [key() for key in list(self.holds.get(batch.channel, ()))]
+        return any(hold is not None and log.top - hold.offset >= hold.capacity for hold in holds)
 
     def _attempt(self, batch: Append, deadline: float, queue: Callable[[], Room]) -> Appended | tuple[Room, float]:
-        """Appends and announces; where a reader has no room yet, what to wait for instead, and for how many seconds.
+        """Appends and announces; or returns a room to wait on for a reader, and the seconds to wait at most.
 
         Raises:
             PublishBlocked: the deadline has come.
         """
-        with self._lock:
-            if self._must_wait(batch):
-                seconds = deadline - self._monotonic()
-                if seconds <= 0:
-                    raise self._blocked(batch)
-                return queue(), seconds
-            appended, upstreams = self._append(batch)
-        for upstream in upstreams:
-            upstream.hand_on()
+        refuse_within(self._lock)
+        try:
+            with self._lock:
+                if self._must_wait(batch):
+                    seconds = deadline - self._monotonic()
+                    if seconds <= 0:
+                        raise PublishBlocked(
+                            f"a reader of {batch.channel!r} with policy 'block' made no room within block_timeout_seconds="
+                            f"{self._settings.block_timeout_seconds}; nothing was published"
+                        )
+                    return queue(), seconds
+                appended, upstreams = self._append(batch)
+            for upstream in upstreams:
+                upstream.hand_on()
+        except SSEBridgeError:
+            raise
+        except BaseException:
+            self._tell_again(batch.channel)
+            raise
         return appended
+
+    def _tell_again(self, channel: str) -> None:
+        """Lets readers search the log after an exception ended a call early, perhaps before its announcement."""
+        with self._lock:
+            upstreams = list(self._upstreams.get(channel, ()))
+        for upstream in upstreams:
+            upstream.confirm_again((channel,))
 
     def _queue_thread(self) -> threading.Lock:
         room = threading.Lock()

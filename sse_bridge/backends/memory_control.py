@@ -1,6 +1,6 @@
 """Leases and revocations of one process, for the memory backend: decisions only, under the backend's lock.
 
-The same rules as the scripts of the Redis backend; owners die here too, when their event loop was dropped.
+The same rules as the scripts of the Redis backend; an owner dies here, too, if its event loop is dropped.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from .admission import (
+from ..admission.contract import (
     ALIVE_SECONDS,
     Beat,
     ControlRequest,
@@ -35,9 +35,10 @@ class ControlTable:
             return self._beat(request, now), []
         self._revocations = {target: until for target, until in self._revocations.items() if until > now}
         if isinstance(request, Revoke):
-            self._revocations.pop(request.target, None)
             if request.seconds > 0:
                 self._revocations[request.target] = now + request.seconds
+            else:
+                self._revocations.pop(request.target, None)
             return True, [revoked_message(request)]
         return {target: until - now for target, until in self._revocations.items()}, []
 

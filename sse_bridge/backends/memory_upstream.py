@@ -1,45 +1,49 @@
 """The live link of the memory backend: one queue per hub, filled by publishers, emptied towards the hub.
 
-Publishers put messages in under the backend's lock, which gives them the log's order; they are handed on outside of it.
+Publishers queue messages under the backend's lock, which gives them the log's order, and hand them on outside of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from ..locks import held
-from ..records import Announcement
+from ..records.codec import Announcement
+from ..runtime.locks import Lock, Turn, held
 from .base import Sink
+from .memory_hold import take_out
 
-if TYPE_CHECKING:
-    from .memory import MemoryBackend
+PENDING_BYTES: Final = 16 * 2**20  # rough bound of an upstream's queue, more than a few windows keep
 
-PENDING_BYTES: Final = 16 * 2**20  # that one upstream's queue holds, roughly: more than a few windows could keep
+
+class Subscribers(Protocol):
+    """The part of the backend that its upstreams use: the subscribers by channel, and the lock over them."""
+
+    _upstreams: dict[str, set[MemoryUpstream]]
+    _lock: Lock
 
 
 class MemoryUpstream:
     """A queue of live messages that its sink gets in order, from one thread at a time."""
 
-    def __init__(self, backend: MemoryBackend, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self, backend: Subscribers, sink: Sink, loop: asyncio.AbstractEventLoop | None) -> None:
         self.queue: deque[tuple[str, Announcement | bytes | None, int]] = deque()
         self._channels: set[str] = set()
         self._bytes_put = 0  # by publishers, under the backend's lock
-        self._bytes_taken = 0  # by whoever hands on
+        self._bytes_taken = 0  # by the thread that hands on
         self._backend = backend
         self._sink = sink
         self._loop = loop
-        self._handing_on = threading.Lock()
+        self._handing_on = Turn()
         self._scheduled = False
         self._closed = False
 
     def subscribe(self, channels: Sequence[str]) -> None:
         with self._backend._lock:
             for channel in channels:
-                self._backend._log(channel).upstreams.add(self)
+                self._backend._upstreams.setdefault(channel, set()).add(self)
                 self._channels.add(channel)
                 self.queue.append((channel, None, 0))
         self.hand_on()
@@ -48,57 +52,79 @@ class MemoryUpstream:
         with self._backend._lock:
             for channel in channels:
                 self._channels.discard(channel)
-                if channel in self._backend._logs:
-                    self._backend._logs[channel].upstreams.discard(self)
+                take_out(self._backend._upstreams, channel, self)
 
     def close(self) -> None:
         self._closed = True
         with self._backend._lock:
-            for log in self._backend._logs.values():
-                log.upstreams.discard(self)
+            for channel in self._channels:
+                take_out(self._backend._upstreams, channel, self)
+            self._channels.clear()
 
     def put(self, channel: str, announcement: Announcement | bytes, size: int) -> None:
         """Queues a live message, or the bytes of a control message; under the backend's lock."""
         if self._bytes_put - self._bytes_taken > PENDING_BYTES:
             self.queue.clear()
             self._bytes_put = self._bytes_taken
-            self.queue.extend((name, None, 0) for name in self._channels)
+            self.queue.extend([(name, None, 0) for name in self._channels])
+        self.queue += [(channel, announcement, size)]  # no call from here to the end
         self._bytes_put += size
-        self.queue.append((channel, announcement, size))
+
+    def confirm_again(self, channels: Sequence[str]) -> None:
+        """Lets the sink read these channels from their logs, after an interrupted call may have lost live messages."""
+        self.queue.extend([(channel, None, 0) for channel in channels])
+        self.hand_on()
 
     def hand_on(self) -> None:
-        """Lets the sink have what is queued; any number of threads may call it."""
+        """Hands the queued messages to the sink; thread-safe."""
         if self._loop is None:
-            # The collector may publish in the middle of a hub's pass; then the next to come, or a check, takes it.
+            # A finalizer may publish in the middle of a hub's pass; the next call, or a check, hands its message on.
             if not held():
                 self._drain()
-        elif self._loop.is_closed():  # perhaps before it came to what was scheduled
+        elif self._loop.is_closed():  # perhaps before a scheduled `_drain` ran
             self.close()
         elif not self._scheduled:
             self._scheduled = True
             try:
                 self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed: nobody is left to tell
+            except RuntimeError:  # the loop is closed, and its readers are gone
                 self.close()
+            except BaseException:  # interrupted: the next message is scheduled again
+                self._scheduled = False
+                raise
 
     def _drain(self) -> None:
         self._scheduled = False
-        while self.queue and self._handing_on.acquire(blocking=False):  # whoever holds it takes our items too
+        # The thread that has the turn takes these items, too.
+        while self.queue and (turn := self._handing_on.take()) is not None:
             try:
-                while not self._closed:
-                    try:
-                        channel, announcement, size = self.queue.popleft()
-                    except IndexError:
-                        break
-                    self._bytes_taken += size
-                    if announcement is None:
-                        self._sink.confirmed(channel)
-                    elif isinstance(announcement, bytes):
-                        self._sink.told(announcement)
-                    else:
-                        self._sink.announced(channel, announcement)
-                self._sink.flush()
+                self._hand_over()
+            except BaseException:
+                self._lost_some()
+                self._hand_over()
+                raise
             finally:
-                self._handing_on.release()
+                self._handing_on.free += [turn]
             if self._closed:
                 return
+
+    def _hand_over(self) -> None:
+        while not self._closed:
+            try:
+                channel, announcement, size = self.queue.popleft()
+            except IndexError:
+                break
+            self._bytes_taken += size
+            if announcement is None:
+                self._sink.confirmed(channel)
+            elif isinstance(announcement, bytes):
+                self._sink.control_message(announcement)
+            else:
+                self._sink.announced(channel, announcement)
+        self._sink.flush()
+
+    def _lost_some(self) -> None:
+        """Lets all channels be read from their logs, after an exception ended `_hand_over` early."""
+        with self._backend._lock:
+            self.queue.extend([(channel, None, 0) for channel in self._channels])
+            self._bytes_taken = self._bytes_put - sum([size for _, _, size in self.queue])

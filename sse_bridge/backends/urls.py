@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import select
+
 from ..config import Settings
 from ..errors import ConfigurationError
 from .base import Backend
 from .memory import MemoryBackend
 
-_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_REDIS_SERVERS = ("redis", "rediss", "valkey", "valkeys", "unix")  # backends/redis/urls.py parses the part behind a +
 
 
 def make_backend(settings: Settings) -> Backend:
     """The backend for ``settings.url``; raises `ConfigurationError` for an unknown scheme or a missing package."""
-    scheme = settings.url.partition("://")[0].lower()
+    scheme = settings.url.strip().partition("://")[0].lower()
     if scheme == "memory":
         return MemoryBackend(settings)
-    if scheme in _REDIS_SCHEMES:
+    if scheme.partition("+")[0] in _REDIS_SERVERS:
+        if not hasattr(select, "poll"):
+            raise ConfigurationError(
+                f"{scheme}:// needs select.poll, which this platform (Windows) or a monkey patch (eventlet's) has taken "
+                "away; memory:// works here"
+            )
         try:
             from .redis import RedisBackend
         except ModuleNotFoundError as error:
@@ -24,5 +31,6 @@ def make_backend(settings: Settings) -> Backend:
             raise ConfigurationError(f"{scheme}:// needs the redis package: pip install 'sse-bridge[redis]'") from error
         return RedisBackend(settings)
     raise ConfigurationError(
-        f"url must begin with memory://, redis://, rediss://, redis+sentinel:// or redis+cluster://, got {scheme!r:.40}"
+        f"url must begin with memory://, redis://, rediss://, redis+sentinel://, redis+cluster://, valkey:// or unix://, "
+        f"got {scheme!r:.40}"
     )

@@ -1,11 +1,10 @@
-"""What must this reader see next? Decisions only: no I/O, no threads, no clock; time comes in as an argument.
+"""Decisions on a reader's next events, without I/O, threads or a clock: time comes in as an argument.
 
-page      a read of the log, and the judgement whether it continues a position (the only source of gaps)
-window    the recent entries of a channel that a process shares among its readers
-feed      what a process knows of a channel, and what it must still ask the broker
-policies  what happens to a reader that falls behind
-cursor    one reader on one channel
-follower  one reader on its channels: batches of deliveries, each with the id to resume at
-wish      what a reader asks for, checked
-ids       ids as clients send them
+window             the recent entries of a channel that a process shares among its readers (entry_store: the entries;
+                   evicted_checks: checks and visibilities of evicted ones)
+feed               a process's knowledge of a channel, and the reads that are due
+policies           what happens to a reader that falls behind
+cursor             one reader on one channel (start_point: where it begins; kept: its part of a page)
+follower           one reader on its channels: a batch of deliveries at a time, each with the id to resume at
+subscribe_request  a reader's request, checked
 """

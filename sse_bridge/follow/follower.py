@@ -1,104 +1,30 @@
-"""A reader on one or several channels: what to deliver next, and the id that stands behind each delivery.
+"""A reader on one or several channels: the next deliveries, each with the id to resume behind it.
 
-`pull` is the whole of it: it never waits, and returns a `Batch` or None. On the path of a live event all cursors stand
-in their windows, so a follower's state is a tuple of serials, and readers with equal channels, filter and serials get
-the *same* batch from the `BatchCache`: it is built, filtered, merged and rendered once, however many readers there are.
+`Follower.pull` never waits, and returns a `Batch` or None. On the path of a live event all cursors stand in their
+windows, so a follower's state is a tuple of serials, and readers with equal channels, filter and serials get the *same*
+batch from the `BatchCache`: built, filtered, merged and rendered once for any number of readers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
-from typing import Final, NamedTuple
 
 from ..events import END_TYPE, Entry
 from ..filters import Filter
-from .cursor import FRAME_OVERHEAD, NOWHERE, Cursor, id_part
-from .page import Gap, Point
-
-ENTRY: Final = 0
-GAP: Final = 1
-END: Final = 2
-POSITION: Final = 3
-
-CACHED_BATCHES: Final = 512  # each with up to one write of rendered bytes: 32 MB at most
-
-
-class Delivery(NamedTuple):
-    """One thing to hand to the reader.
-
-    Attributes:
-        kind: ENTRY, GAP, END (a stored end that was not seen as an entry) or POSITION (filtered entries moved it).
-        channel: whose it is; empty for POSITION.
-        entry: for ENTRY.
-        gap: for GAP.
-        id: the position vector behind it; None for an ephemeral entry.
-    """
-
-    kind: int
-    channel: str
-    entry: Entry | None
-    gap: Gap | None
-    id: bytes | None
-
-
-class Step(NamedTuple):
-    """How a batch moves one cursor."""
-
-    serial: int
-    point: Point | Entry | None
-    ended: bool
-    hidden: int
-    shown: bool
-
-
-class Batch:
-    """Deliveries in order, and where the cursors stand behind them; shared, so never changed.
-
-    ``payloads`` holds the joined bytes by format, made by the first reader that needs them.
-
-    Attributes:
-        steps: one per cursor, for who gets it from the cache.
-        moved: the cursors stand elsewhere than before, so there may be more though nothing is delivered.
-    """
-
-    __slots__ = ("deliveries", "moved", "payloads", "steps")
-
-    def __init__(self, deliveries: list[Delivery], steps: list[Step], moved: bool) -> None:
-        self.deliveries = deliveries
-        self.steps = steps
-        self.moved = moved
-        self.payloads: dict[str, bytes] = {}
-
-
-class BatchCache:
-    """Batches by reader state, valid until any window changes; the hub clears it then.
-
-    Bounded, since nothing may change for long while readers come, each in a place of its own.
-    """
-
-    __slots__ = ("batches",)
-
-    def __init__(self) -> None:
-        self.batches: dict[object, Batch] = {}
-
-    def put(self, state: object, batch: Batch) -> None:
-        if len(self.batches) >= CACHED_BATCHES:
-            self.batches = {}
-        self.batches[state] = batch
-
-    def clear(self) -> None:
-        if self.batches:
-            self.batches = {}
+from ..records.continuity import point_of
+from ..records.ids import id_part
+from .batch import END, ENTRY, GAP, POSITION, Batch, BatchCache, Delivery, Step
+from .cursor import NOWHERE, Cursor
+from .kept import FRAME_OVERHEAD
 
 
 class Follower:
-    """See the module. Not safe for concurrent use; the hub serialises.
+    """Merges the cursors of one reader into batches. Not safe for concurrent use; the hub serialises.
 
     Args:
         cursors: one per channel, in the order of the request.
-        filter: which entries are wanted; control entries always pass.
-        tell_hidden_after: after so many hidden entries the position is told (a quarter of the replay).
+        filter: selects the entries; control entries always pass.
+        tell_hidden_after: hidden entries after which the client gets its position (a quarter of the replay).
     """
 
     def __init__(self, cursors: Sequence[Cursor], filter: Filter | None, tell_hidden_after: int) -> None:
@@ -110,21 +36,17 @@ class Follower:
 
     @property
     def ready(self) -> bool:
-        """Every channel is subscribed and its log read: the stream can open."""
-        return all([cursor.settle() and cursor.resolved for cursor in self.cursors])  # every one must ask, so a list
+        """Whether every channel is subscribed and its log read, so that the stream can open."""
+        # a list: every cursor must ask
+        return all([cursor.find_place() and cursor.resolved for cursor in self.cursors])
 
     @property
     def finished(self) -> bool:
-        """Every channel's end was delivered."""
+        """Whether every channel's end was delivered."""
         for cursor in self.cursors:  # noqa: SIM110  # asked at each wake, and a generator costs more than the answer
             if not cursor.ended:
                 return False
         return True
-
-    @property
-    def at_end(self) -> bool:
-        """Every channel is closed and nothing is left to deliver."""
-        return all(cursor.at_end for cursor in self.cursors)
 
     @property
     def dropped(self) -> int:
@@ -132,37 +54,37 @@ class Follower:
 
     @property
     def behind(self) -> int:
-        """How many entries it is behind the head of its slowest channel."""
+        """Entries behind the head, on the channel where that is most."""
         return max([cursor.behind for cursor in self.cursors])
 
     @property
     def lags(self) -> bool:
-        """Its policy skipped entries; True once."""
+        """Whether the policy skipped entries; True once."""
         lags = self.dropped > 0 and not self._told_lag
         self._told_lag = self._told_lag or lags
         return lags
 
     @property
     def hidden(self) -> int:
-        """Log entries that the filter hid since the client was last told a position."""
+        """Log entries that the filter hid since the last id that the client got."""
         hidden = 0
         for cursor in self.cursors:
             hidden += cursor.hidden
         return hidden
 
     @property
-    def state(self) -> tuple[tuple[int, bool], ...]:
-        """Where it stands in its windows; equal for followers of one group that have seen the same."""
-        return tuple([(cursor.serial, cursor.ended) for cursor in self.cursors])
+    def state(self) -> tuple[tuple[int, bytes], ...]:
+        """The places in the windows; equal for followers of one group that have seen the same."""
+        return tuple([(cursor.serial, cursor.mark) for cursor in self.cursors])
 
     @property
-    def settled(self) -> bool:
-        """It stands at the head of every window, without a policy of its own."""
+    def at_head(self) -> bool:
+        """Whether every cursor stands at the head, with the policy ``catch_up``."""
         return all([cursor.pace.policy == "catch_up" for cursor in self.cursors]) and self.idle
 
     @property
     def idle(self) -> bool:
-        """Nothing is there for it: it stands at the head of every open channel, and behind the end of the others."""
+        """Whether every cursor stands at the head of an open channel or behind the end of a closed one."""
         for cursor in self.cursors:
             if not cursor.ended:
                 window = cursor.feed.window
@@ -172,26 +94,38 @@ class Follower:
 
     @property
     def waits(self) -> bool:
-        """It is idle, and needs not tell its position either."""
+        """Whether the follower is idle, and its client needs no position note either."""
         return self.idle and (self.filter is None or self.hidden < self._tell_hidden_after)
 
     def copy(self) -> Follower:
-        """Another follower in the same state."""
-        return Follower([copy(cursor) for cursor in self.cursors], self.filter, self._tell_hidden_after)
+        """Another follower in the same place, which keeps no entry since it may stay there for long."""
+        other = Follower([cursor.copy() for cursor in self.cursors], self.filter, self._tell_hidden_after)
+        other.forget_entries()
+        return other
+
+    def forget_entries(self) -> None:
+        """Keeps positions only, so that an entry evicted from all windows can be freed."""
+        for cursor in self.cursors:
+            if cursor.point is not None:
+                cursor.point = point_of(cursor.point)
 
     def id(self) -> bytes:
-        """The position vector as the client may be told now; channels without one are left out."""
-        return b".".join(part for part in [cursor.part() for cursor in self.cursors] if part)
+        """The position vector behind the last delivery; empty while a channel has no position.
+
+        An id without a part for a channel would make the client begin there anew, and miss entries without a gap.
+        """
+        parts = [cursor.part() for cursor in self.cursors]
+        return b"" if b"" in parts else b".".join(parts)
 
     def pull(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
-        """The next deliveries; None: nothing until a feed's version changes.
+        """The next deliveries; None: none until a feed's version changes.
 
         Args:
-            cache: shared by the followers of a hub; None: nobody else is in the same place.
-            max_bytes: of the frames, roughly; channels that have something share it, each gets one entry at least.
+            cache: shared by the followers of a hub; None: no other follower is in the same place.
+            max_bytes: of the frames, roughly; shared by the channels with entries, each of which gets one at least.
 
         Raises:
-            SlowReader: the policy is to disconnect.
+            SlowReader: the reader fell too far behind under the policy ``disconnect``.
         """
         while True:
             batch = self._next(cache, max_bytes)
@@ -201,12 +135,12 @@ class Follower:
                 return None
 
     def flow(self, max_bytes: int, frame: Callable[[str, Entry, bytes | None], bytes]) -> list[bytes]:
-        """The frames of live entries, where there is nothing else to tell: one channel, in its window. Else empty.
+        """The frames of live entries of one channel in its window; empty where `pull` must deliver instead.
 
-        The path of a live event: `pull` delivers the same, with an object for each step that others may share.
+        This path of a live event makes no objects for others to share, as `pull` does for the same entries.
 
         Args:
-            frame: renders an entry with its id; None: it has none.
+            frame: renders an entry with its id, or None for an ephemeral one.
         """
         cursor = self.cursors[0]
         if len(self.cursors) > 1 or not cursor.flows:
@@ -229,30 +163,36 @@ class Follower:
         return frames
 
     def tell_position(self) -> Batch | None:
-        """A position note if entries were hidden since the last id; for heartbeats."""
-        return self._position_note() if self.hidden else None
+        """A batch with the position if entries were hidden since the last id; for heartbeats."""
+        return self._position_note() if self.hidden and self.id() else None
 
     def _next(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
-        shared = True  # every cursor's state is its serial, so others may be in the same state
+        shared = True  # every cursor's state is its serial, so that followers may share a batch
         idle = True
+        paging = 0  # number of cursors that wait for a page or take from one
         for cursor in self.cursors:
             if cursor.pace.policy != "catch_up":
                 cursor.skip()
                 shared = False
-            if not cursor.settle():
+            if not cursor.find_place():
                 shared = False
+                paging += 1
             elif not cursor.in_window:
                 shared = shared and cursor.ended
                 idle = idle and cursor.ended
+                paging += not cursor.ended
             elif idle and not cursor.ended:
                 window = cursor.feed.window
                 assert window is not None
                 idle = cursor.serial == window.end_serial and not window.closed
+        if paging:
+            for cursor in self.cursors:
+                cursor.keep_at_most(max_bytes // paging)
         if idle:
             return self._position_note() if self.hidden >= self._tell_hidden_after else None
         if not shared or cache is None:
             return self._build(max_bytes)
-        state = [(c.serial, c.ended, c.joined if c.joined > c.serial else 0) for c in self.cursors]
+        state = [(c.serial, c.mark, c.joined if c.joined > c.serial else 0) for c in self.cursors]
         key = (self.group, max_bytes, tuple(state))
         batch = cache.batches.get(key)
         if batch is None:
@@ -313,7 +253,7 @@ class Follower:
                     hidden[i] = 0
             deliveries.append(Delivery(ENTRY, cursor.channel, entry, None, compose()))
         for index, cursor in enumerate(self.cursors):
-            if not cursor.ended and cursor.at_end and cursor.settle():
+            if not cursor.ended and cursor.at_end and cursor.find_place():
                 cursor.ended = True
                 parts[index] = cursor.part()
                 deliveries.append(Delivery(END, cursor.channel, None, None, compose()))
@@ -321,12 +261,13 @@ class Follower:
         told = any(delivery.id is not None for delivery in deliveries)
         for index, cursor in enumerate(self.cursors):
             cursor.hidden = hidden[index] if told else cursor.hidden + hidden[index]
+            cursor.point = cursor.point and point_of(cursor.point)
             steps.append(Step(cursor.serial, cursor.point, cursor.ended, hidden[index], told))
         moved = before != [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         return Batch(deliveries, steps, moved)
 
     def _build_simply(self, cursor: Cursor, max_bytes: int) -> Batch:
-        """The same for the common case: one channel, in its window, so an id is the entry's own position."""
+        """`_build` for the common case, one channel in its window, where an id is the entry's own position."""
         deliveries: list[Delivery] = []
         channel, key, filter = cursor.channel, cursor.key, self.filter
         before = cursor.serial
@@ -344,16 +285,16 @@ class Follower:
                 deliveries.append(Delivery(ENTRY, channel, entry, None, id_part(key, entry, ended)))
             else:
                 deliveries.append(Delivery(ENTRY, channel, entry, None, None))
-        cursor.point, cursor.ended = point, ended
+        cursor.point, cursor.ended = point and point_of(point), ended
         cursor.hidden = hidden if told else cursor.hidden + hidden
-        steps = [Step(cursor.serial, point, ended, hidden, told)]
+        steps = [Step(cursor.serial, cursor.point, ended, hidden, told)]
         return Batch(deliveries, steps, cursor.serial != before)
 
 
-def _composer(parts: list[bytes]) -> Callable[[], bytes]:
+def _composer(parts: list[bytes]) -> Callable[[], bytes | None]:
     if len(parts) == 1:
         return lambda: parts[0]
-    return lambda: b".".join([part for part in parts if part])
+    return lambda: None if b"" in parts else b".".join(parts)
 
 
 def _merged(runs: list[list[Entry]]) -> list[tuple[int, Entry]]:

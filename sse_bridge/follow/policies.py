@@ -1,16 +1,16 @@
-"""What happens to a reader that falls behind: moves of its cursor, never a queue.
+"""Policies for readers that fall behind: moves of a cursor, never a queue.
 
 ========== =====================================================================================
-catch_up    nothing: it reads on from the log; only a log trimmed past it makes a gap
-drop_oldest it keeps the newest `capacity` entries and skips what is older
-drop_newest it keeps the oldest `capacity` entries and then skips to the head of that moment
-latest_only it skips to the newest entry
-disconnect  its stream ends; it resumes by its id
-block       publishers wait for it (memory backend only); its cursor never moves by itself
+catch_up    the reader goes on from the log; only a log trimmed past it makes a gap
+drop_oldest the reader gets the newest `capacity` entries and skips older ones
+drop_newest the reader gets the oldest `capacity` entries and then skips to the head of that moment
+latest_only the reader skips to the newest entry
+disconnect  the stream ends; its client resumes by its id
+block       publishers wait for the reader (memory backend only); the cursor never moves by itself
 ========== =====================================================================================
 
-A policy acts on a reader that was at the head and fell behind, not on one that begins behind it or resumes: else who was
-disconnected would be so again before its first event.
+A policy acts on a reader that was at the head and fell behind, not on one that begins behind or resumes: otherwise a
+disconnected client would be disconnected again before its first event.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..errors import SlowReader
 
 @dataclass(slots=True)
 class Pace:
-    """One reader's policy on one channel, and what it must remember of it.
+    """One reader's policy on one channel, with the policy's state.
 
     Attributes:
         policy: see the table above.
-        capacity: how many entries a reader may be behind before the policy acts.
-        keep_until: drop_newest: the last offset it still gets before `skip_to` is asked again; 0 while not behind.
+        capacity: entries that a reader may be behind before the policy acts.
+        keep_until: the last offset that drop_newest still delivers before it skips; 0 while not behind.
     """
 
     policy: Policy
@@ -36,10 +36,10 @@ class Pace:
     keep_until: int = 0
 
     def skip_to(self, offset: int, head: int) -> int | None:
-        """The offset behind which the reader at `offset` must go on, given the channel's `head`; None: it stays.
+        """The offset behind which a reader at `offset` must go on, given the channel's `head`; None: no move.
 
         Raises:
-            SlowReader: policy disconnect, and it is more than `capacity` behind.
+            SlowReader: the policy is ``disconnect``, and the reader is more than `capacity` behind.
         """
         lag = head - offset
         if self.policy == "latest_only":
@@ -51,7 +51,7 @@ class Pace:
         if self.policy == "drop_oldest":
             return head - self.capacity
         if self.policy == "disconnect":
-            raise SlowReader(f"the reader fell {lag} entries behind, queue_size={self.capacity} allows no more")
+            raise SlowReader(f"expected at most queue_size={self.capacity} entries behind, got {lag}; resume by the id")
         return None
 
     def _drop_newest(self, offset: int, head: int) -> int | None:

@@ -1,9 +1,10 @@
 """One upstream subscription per process (per event loop), shared by all its readers.
 
-switchboard  decides what is due; no I/O
-alarms       who must be woken when: one timer for all heartbeats and lifetimes
-loop         the driver for asyncio
-tally        what was lost, for metrics
-threads      the driver for threads and greenlets
-wakers       how a waiting thread or greenlet is woken
+state           decides on subscriptions, reads and wakes; no I/O (checks, read_queue, alarms, windows, holds: its
+                parts)
+shared_readers  readers in the same place, decided, built and rendered once
+resumption      clients that come back together: what one of them gets, all of them get
+loop            the driver for asyncio
+threads         the driver for threads and greenlets (thread_reader; workers: one thread per server that is slow)
+tally           counts losses, for metrics
 """

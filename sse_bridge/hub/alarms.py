@@ -1,10 +1,10 @@
-"""Who must be woken when: buckets of a second, one timer for all readers of a hub.
+"""Alarms of readers: buckets of a second, one timer for all readers of a hub.
 
-A reader arms its alarm once. Events move its next heartbeat on, but not the alarm: it fires early, the reader sees
-that nothing is due yet and arms the next one. So an event costs nothing here.
+A reader arms its alarm once. Events move its next heartbeat on, but not the alarm: the alarm fires early, the reader
+finds nothing due yet and arms the next one. So an event costs nothing here.
 
-A hub ticks once a second, at any part of it. So the bucket of the present second is looked through, and who is due
-later in it waits for the next tick: each sleeper is looked at twice at most.
+A hub ticks once a second, at any part of it, so `due` searches the bucket of the present second, and a sleeper that is
+due later in that second waits for the next tick.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ class Alarms(Generic[T]):
         self._when_of: dict[T, float] = {}
 
     def arm(self, sleeper: T, when: float) -> None:
-        """Wakes `sleeper` at `when` (seconds, monotonic), up to one tick late; an earlier alarm of its own stays."""
+        """Wakes `sleeper` at `when` (seconds, monotonic), up to one tick late; its earlier alarm stays."""
         armed = self._when_of.get(sleeper)
-        if armed is not None:
-            if armed <= when:
-                return
-            self._drop(sleeper, armed)
+        if armed is not None and armed <= when:
+            return
+        self._buckets[math.floor(when)].add(
+            sleeper
+        )  # first: a call that is interrupted behind this line wakes for nothing at worst
         self._when_of[sleeper] = when
-        self._buckets[math.floor(when)].add(sleeper)
+        if armed is not None and math.floor(armed) != math.floor(when):
+            self._drop(sleeper, armed)
 
     def disarm(self, sleeper: T) -> None:
-        when = self._when_of.pop(sleeper, None)
+        when = self._when_of.get(sleeper)
         if when is not None:
             self._drop(sleeper, when)
+            self._when_of.pop(sleeper, None)
 
-    def due(self, now: float) -> list[T]:
-        """Those whose time has come; their alarms are gone."""
+    def take_due(self, now: float) -> list[T]:
+        """Takes out the sleepers whose time has come."""
         found: list[T] = []
         present = math.floor(now)
         for second in sorted(second for second in self._buckets if second < present):
             found.extend(self._buckets.pop(second))
-        found.extend([sleeper for sleeper in self._buckets.get(present, ()) if self._when_of[sleeper] <= now])
+        found.extend([each for each in self._buckets.get(present, ()) if self._when_of.get(each, 0.0) <= now])
         for sleeper in found:
-            when = self._when_of.pop(sleeper)
-            if when >= present:
-                self._drop(sleeper, when)
+            when = self._when_of.pop(sleeper, 0.0)  # missing if an exception ended `arm` early
+            self._drop(sleeper, max(when, present))
         return found
 
     def __len__(self) -> int:

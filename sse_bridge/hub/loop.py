@@ -1,8 +1,8 @@
 """The hub on asyncio: one per bridge and running loop. Everything here runs on that loop.
 
-Who waits on whom: readers wait for `wake`; the upstream's task (or the memory backend's call) brings live messages;
-reads of the log are short tasks, a few at once; one timer ticks once a second while there are feeds. A failed read is
-tried again by the board's backoff. When the last lingering channel is gone the upstream closes, and nothing is left.
+Readers wait for `wake`; the upstream's task (or the memory backend's call) brings live messages; reads of the log are
+short tasks, a few at once; one timer ticks once a second while there are feeds. A failed read is tried again after the
+board's pause. When the last lingering channel is gone the upstream closes, and no timer or task is left.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from ..backends.admission import CONTROL
+from ..admission.admissions import Endable
+from ..admission.contract import CONTROL
+from ..admission.drivers import LoopAdmissionDriver
+from ..admission.source_members import LoopSourceMember
 from ..backends.base import AsyncBackend, Upstream
 from ..config import Settings
 from ..errors import SSEBridgeError
-from ..follow.feed import Feed
-from ..follow.follower import Batch, Follower
-from ..follow.page import ReadRequest
-from ..follow.wish import Wish
-from ..records import Announcement
+from ..follow.batch import Batch
+from ..follow.follower import Follower
+from ..follow.subscribe_request import SubscribeRequest
+from ..records.codec import Announcement
+from ..records.continuity import Page
 from .alarms import Alarms
-from .cohort import Cohort, Cohorts, Rendering, Target
-from .guards import LoopGuard
-from .guests import LoopGuest
-from .holds import Holds
-from .switchboard import Reader, Switchboard, log_lag
+from .holds import NO_HOLDS, Holds, holds_for
+from .resumption import Resumption, Resumptions
+from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
+from .state import HubState, Read, Reader, log_lag
 from .tally import Tally
-from .ward import Stay
+from .windows import WindowBudget
 
 TICK_SECONDS: Final = 1.0
-READ_TASKS: Final = 4  # round trips of reads at once
 
 logger = logging.getLogger("sse_bridge.hub")
 
@@ -42,26 +43,29 @@ class LoopReader:
     """One follower on this hub. Not safe for concurrent use: one task pulls at a time.
 
     Attributes:
+        began: the id of the position before the first batch; empty before that.
         closed: set by the hub or by `close`; a waiting `wait` returns at once.
-        cohort: the readers it shares its work with; it is not woken by itself then.
-        on_wake: what `wake` calls instead of ending a `wait`; for readers that are pushed to.
+        shared: the readers it shares its work with; in one it is not woken.
+        on_wake: called by `wake` instead of ending a `wait`; for pushed readers.
     """
 
-    __slots__ = ("_hub", "_waiter", "_woken", "closed", "cohort", "follower", "holds", "on_wake")
+    __slots__ = ("_hub", "_waiter", "_woken", "began", "closed", "follower", "holds", "on_wake", "shared")
 
     def __init__(self, hub: LoopHub, follower: Follower, holds: Holds) -> None:
         self.follower = follower
         self.holds = holds
+        self.began = b""
         self.closed = False
-        self.cohort: Cohort | None = None
+        self.shared: SharedReaders | None = None
         self.on_wake: Callable[[], None] | None = None
         self._hub = hub
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
 
     def pull(self, max_bytes: int) -> Batch | None:
-        """What is there now; None: wait."""
-        batch = self._hub.board.pull(self.follower, max_bytes)
+        """The batch of pending deliveries; None: wait."""
+        self.began = self.began or self.follower.id()
+        batch = self._hub.state.pull(self.follower, max_bytes)
         if batch is None:
             self._hub.work()
         log_lag(self.follower)
@@ -69,11 +73,15 @@ class LoopReader:
         return batch
 
     def ready(self) -> bool:
-        """Every channel is subscribed and read."""
-        ready = self._hub.board.ready(self.follower) and self._hub.guard.ward.ready(self)
+        """Whether every channel is subscribed and read."""
+        ready = self._hub.state.ready(self.follower) and self._hub.admission.state.ready(self)
         if not ready:
             self._hub.work()
         return ready
+
+    def refusal(self) -> SSEBridgeError | None:
+        """The lasting error for which the reader will not become `ready`; None: it may be any moment."""
+        return self._hub.state.refusal(self.follower)
 
     def wake(self) -> None:
         if self.on_wake is not None:
@@ -97,7 +105,7 @@ class LoopReader:
         self._woken = False
 
     def close(self) -> None:
-        """Gives everything back; idempotent. On the hub's loop only."""
+        """Releases everything; idempotent. On the hub's loop only."""
         if not self.closed:
             self.closed = True
             self.holds.release()
@@ -105,140 +113,183 @@ class LoopReader:
             self.wake()
 
     def abandon(self) -> None:
-        """For finalizers and other threads: lets the loop close it."""
+        """Lets the loop close the reader; for finalizers and other threads."""
         loop = self._hub.loop
         if not self.closed and not loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # it was closed just now
+            with contextlib.suppress(RuntimeError):  # the loop was closed just now
                 loop.call_soon_threadsafe(self.close)
 
 
 class LoopHub:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, backend: AsyncBackend, settings: Settings, tally: Tally | None = None) -> None:
+    Attributes:
+        lock: guards nothing, for everything here runs on the loop; it lets code without a colour serve both hubs.
+    """
+
+    def __init__(
+        self, backend: AsyncBackend, settings: Settings, tally: Tally | None = None, budget: WindowBudget | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.board = Switchboard(settings, tally)
+        self.lock = contextlib.nullcontext()
+        self.state = HubState(settings, tally, getattr(backend, "server_of", None), budget)
         self.alarms: Alarms[LoopReader] = Alarms()
         self.closed = False
-        self.cohorts = Cohorts(self.board, settings.max_write_bytes, LoopReader.close)
+        self.shared_readers = AllSharedReaders(self.state, settings.max_write_bytes, LoopReader.close)
+        self._resumptions = Resumptions(self.shared_readers)
         self._backend = backend
-        self.guard = LoopGuard(self, backend, settings)
+        self.admission = LoopAdmissionDriver(self.lock, backend, settings)
         self._upstream: Upstream | None = None
-        self._reading: set[asyncio.Task[None]] = set()
+        self._reading: dict[asyncio.Task[None], list[Read]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._retry_at = 0.0
 
     def readers(self) -> int:
-        """How many readers are on this hub, in cohorts or alone."""
-        alone = sum(1 for reader in self.board.readers() if isinstance(reader, LoopReader))
-        return alone + len(self.cohorts.members())
+        """The number of readers on this hub, shared or alone."""
+        alone = sum(1 for reader in self.state.readers() if isinstance(reader, LoopReader))
+        return alone + len(self.shared_readers.members())
 
     def behind(self) -> int:
-        """How many entries the slowest reader is behind the head; a pushed one is as far as its cohort."""
-        return max((reader.follower.behind for reader in self.board.readers()), default=0)
+        """The entries by which the slowest reader is behind the head; a pushed reader stands with its group."""
+        return max((reader.follower.behind for reader in self.state.readers()), default=0)
 
-    def enter(self, wish: Wish) -> LoopReader:
-        reader = LoopReader(self, self.board.follower(wish), Holds(self._backend, wish))
-        self.board.join(reader)
+    def enter(
+        self,
+        request: SubscribeRequest,
+        stream: Endable | None = None,
+        user: str | None = None,
+        replaces: LoopReader | None = None,
+        resumption: Resumption | None = None,
+    ) -> LoopReader:
+        """A new reader, on this loop.
+
+        Args:
+            stream: a client's, which can be revoked and limited; None: server code reads.
+            user: the stream's user.
+            replaces: the reader of the same connection that the new one replaces.
+            resumption: the bytes that the reader is about to write; `settle` must follow before any await.
+        """
+        if resumption is None:
+            reader = LoopReader(self, self.state.follower(request), holds_for(self._backend, request))
+            self.state.join(reader)
+        else:
+            reader = LoopReader(self, resumption.follower, NO_HOLDS)
+            reader.began = resumption.id
         try:
+            if stream is not None:
+                self.admission.state.join(reader, user, request.channels, stream, replaces)
             self._subscribe()
         except BaseException:
             reader.close()
             raise
-        self.work()
         return reader
 
-    def register(self, reader: LoopReader, user: str | None, stream: Stay, heir_of: LoopReader | None = None) -> None:
-        """This reader is a client's stream: it may be revoked, and be one of too many.
+    def resume(self, request: SubscribeRequest, rendering: Rendering, user: str | None) -> Resumption | None:
+        """See `Resumptions.find`; None, too, for a stream that may have to wait before it opens."""
+        return (
+            None if self.closed or self.admission.state.may_wait(user) else self._resumptions.find(request, rendering)
+        )
+
+    def settle(self, reader: LoopReader, target: Target, resumption: Resumption, *, written: bool) -> bool:
+        """Whether the reader is in a group of shared readers; else it goes on alone, from behind what it got or is
+        about to write.
 
         Args:
-            heir_of: the reader of the same connection that it replaces.
+            written: no write waits, and it may join.
         """
-        channels = tuple(cursor.channel for cursor in reader.follower.cursors)
-        self.guard.ward.join(reader, user, channels, stream, heir_of)
-        self._subscribe()
+        if self.closed:  # meanwhile: nobody knew of the reader
+            reader.close()
+            return False
+        if written and self._resumptions.join(reader, target, resumption):
+            return True
+        self._resumptions.leave_alone(reader, resumption)
+        return False
 
-    def attend(self, user: str, stream: Stay) -> LoopGuest:
-        """A user's stream that follows no channel here; `LoopGuest.admit` follows."""
-        guest = LoopGuest(self, stream)
-        self.guard.ward.join(guest, user, (), stream)
+    def register_source(self, user: str, stream: Endable) -> LoopSourceMember:
+        """A new source member: a user's stream that follows no channel here."""
+        member = LoopSourceMember(self.admission, stream)
+        self.admission.state.join(member, user, (), stream)
         try:
-            if self.guard.ward.supported:
+            if self.admission.state.supported:
                 self._subscribe()
         except BaseException:
-            guest.close()
+            member.close()
             raise
-        return guest
+        return member
 
     def leave(self, reader: LoopReader) -> None:
-        if reader.cohort is not None:
-            reader.cohort.drop(reader)
-        self.board.leave(reader, time.monotonic())
+        if reader.shared is not None:
+            reader.shared.drop(reader)
+        self.state.leave(reader, time.monotonic())
         self.alarms.disarm(reader)
-        if self.guard.ward.leave(reader):
-            self.guard.work()
+        if self.admission.state.leave(reader):
+            self.admission.work()
 
-    def gather(self, reader: LoopReader, target: Target, rendering: Rendering) -> bool:
-        """See `Cohorts.gather`."""
-        return not reader.closed and self.cohorts.gather(reader, target, rendering)
+    def join_shared(self, reader: LoopReader, target: Target, rendering: Rendering) -> bool:
+        """See `AllSharedReaders.join`."""
+        return not reader.closed and self.shared_readers.join(reader, target, rendering)
 
     def work(self) -> None:
         """Starts the reads that are due."""
-        if self.board.next_read_at() is None:
-            return
-        while len(self._reading) < READ_TASKS and not self.closed:
-            due = self.board.reads(time.monotonic())
+        state = self.state
+        while state.reads_due and not self.closed:
+            due = state.reads(time.monotonic())
             if not due:
                 break
-            task = self.loop.create_task(self._read(due))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
-        when = self.board.next_read_at()
-        pause = 0.0 if when is None else when - time.monotonic()
-        if pause > 0 and self._retry is None and not self.closed:  # else the end of a read under way looks again
-            self._retry = self.loop.call_later(pause, self._work_again)
+            self._start(due)
+
+    def _work_later(self) -> None:
+        """Lets `work` look again when the first pause after a failure is over."""
+        when = self.state.next_read_at()
+        if when is None or self.closed or (self._retry is not None and self._retry_at <= when):
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry_at = when
+        self._retry = self.loop.call_later(max(0.0, when - time.monotonic()), self._work_again)
 
     def close(self) -> None:
         """Ends every reader; on the loop. Idempotent."""
         if self.closed:
             return
         self.closed = True
-        readers: set[LoopReader] = {reader for reader in self.board.readers() if isinstance(reader, LoopReader)}
-        for reader in readers.union(self.cohorts.members()):
+        readers: set[LoopReader] = {reader for reader in self.state.readers() if isinstance(reader, LoopReader)}
+        for reader in readers.union(self.shared_readers.members()):
             reader.close()
-        for guest in self.guard.ward.guests():
-            assert isinstance(guest, LoopGuest)
-            guest.dismiss()
+        for member in self.admission.state.source_members():
+            assert isinstance(member, LoopSourceMember)
+            member.hub_closed()
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()
-        for task in self._reading:
+        for task in list(self._reading):
             task.cancel()
         upstream, self._upstream = self._upstream, None
-        self.guard.unlink(upstream)
+        self.admission.unlink(upstream)
 
     # the Sink
 
     def announced(self, channel: str, announcement: Announcement | None) -> None:
-        self.board.announced(channel, announcement)
+        self.state.announced(channel, announcement)
 
     def confirmed(self, channel: str) -> None:
-        self.board.confirmed(channel)
+        self.state.confirmed(channel)
         if channel == CONTROL:
-            self.guard.ward.confirmed()
-            self.guard.work()
+            self.admission.state.confirmed()
+            self.admission.work()
 
-    def lost(self, channels: Sequence[str] | None, why: str) -> None:
+    def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
         if channels is None or CONTROL in channels:
-            self.guard.ward.lost(time.monotonic())
-        if self.board.lost(channels):
+            self.admission.state.lost(time.monotonic())
+        if self.state.lost(channels, error):
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
 
-    def told(self, message: bytes) -> None:
-        self.guard.told(message)
+    def control_message(self, message: bytes) -> None:
+        self.admission.control_message(message)
 
     def flush(self) -> None:
-        _wake(self.board.changed())
+        _wake(self.state.changed())
         self.work()
 
     # inside
@@ -246,50 +297,78 @@ class LoopHub:
     def _subscribe(self) -> None:
         if self._timer is None:
             self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
-        if self._upstream is None:  # first: if that fails, the channels are still the next reader's to subscribe
+        if self._upstream is None:  # first: if that fails, the next reader subscribes the channels
             self._upstream = self._backend.aupstream(self)
-        channels = self.board.subscribes()
+        channels = self.state.subscribes()
         if channels:
             self._upstream.subscribe(channels)
-        self.guard.link(self._upstream)
+        self.admission.link(self._upstream)
 
     def _work_again(self) -> None:
         self._retry = None
+        due = self.state.reads(time.monotonic())
+        if due:
+            self._start(due)
         self.work()
+        self._work_later()
 
-    async def _read(self, due: list[tuple[Feed, ReadRequest]]) -> None:
+    def _start(self, due: list[Read]) -> None:
+        task = self.loop.create_task(self._read(due))
+        if not task.done():  # an eager task may be
+            self._reading[task] = due
+            task.add_done_callback(self._never_read)
+
+    def _never_read(self, task: asyncio.Task[None]) -> None:
+        """Notes failed reads of a task that was cancelled before its first step, which runs none of its lines."""
+        due = self._reading.pop(task, None)
+        if due is not None:
+            self.state.failed([feed for feed, _ in due], time.monotonic())
+            self._work_later()
+
+    async def _read(self, due: list[Read]) -> None:
+        outcomes: Sequence[Page | SSEBridgeError]
         try:
-            pages = await self._backend.aread([request for _, request in due])
+            outcomes = await self._backend.aread([request for _, request in due])
         except SSEBridgeError as error:
-            logger.warning("reading the log of %d channels failed, trying again: %s", len(due), error)
-            self.board.failed([feed for feed, _ in due], time.monotonic())
-        except BaseException:
-            self.board.failed([feed for feed, _ in due], time.monotonic())
+            outcomes = [error] * len(due)
+        except BaseException as error:
+            self.state.failed([feed for feed, _ in due], time.monotonic(), error)
+            self._work_later()
             raise
-        else:
-            for (feed, _), page in zip(due, pages, strict=True):
-                self.board.resolved(feed, page)
         finally:
             task = asyncio.current_task()
             if task is not None:
-                self._reading.discard(task)
+                self._reading.pop(task, None)
+        trouble = self.state.settle(due, outcomes, time.monotonic())
+        if trouble is not None:
+            logger.warning("%s", trouble)
         self.flush()
+        self._work_later()
 
     def _tick(self) -> None:
-        now = time.monotonic()  # not the loop's own clock, which threads cannot read
         self._timer = None
-        _wake(self.alarms.due(now))
-        self.guard.tick(now)
-        gone = self.board.unsubscribes(now)
+        try:
+            goes_on = self._do_what_is_due(time.monotonic())  # threads cannot read the loop's own clock
+        except Exception:
+            logger.exception("the tick of a hub met an unexpected error and goes on")
+            goes_on = not self.closed
+        if goes_on and self._timer is None:  # a reader that entered during the tick may have set one
+            self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
+
+    def _do_what_is_due(self, now: float) -> bool:
+        """Does the work of a tick; False: no feed and no lease is left, so that the timer may end."""
+        _wake(self.alarms.take_due(now))
+        self.admission.tick(now)
+        gone = self.state.unsubscribes(now)
         if gone and self._upstream is not None:
             self._upstream.unsubscribe(gone)
-        if not self.board.feeds and not self.guard.ward.busy:
+        if not self.state.feeds and not self.admission.state.busy:
             upstream, self._upstream = self._upstream, None
-            self.guard.unlink(upstream)
-            return
-        self.board.check_some(now)
+            self.admission.unlink(upstream)
+            return False
+        self.state.check_some(now)
         self.work()
-        self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
+        return True
 
 
 def _wake(readers: Iterable[Reader]) -> None:

@@ -1,7 +1,7 @@
-"""What the hubs of one bridge have lost since the process began: counted when it happens, read by metrics.
+"""Counts of the losses of one bridge's hubs since the process began, read by metrics.
 
-One for all hubs, so that the counts outlive the loops and readers that they came from. Nothing here is on the path of a
-delivered event: a lost event, a skip, and a lost link are rare.
+One tally serves all hubs, so that the counts outlive loops and readers. Nothing here is on the path of a delivered
+event: a lost event, a skip, and a lost link are rare.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ class Tally:
     Attributes:
         slow: log entries that slow-reader policies skipped, summed over readers.
         ephemeral: ephemeral events that did not directly follow the head and were dropped, once per hub.
-        links_lost: how often a hub lost its link to the broker.
+        links_lost: losses of a hub's link to the broker.
     """
 
     def __init__(self) -> None:
         self.slow = 0
         self.ephemeral = 0
         self.links_lost = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def skipped(self, count: int) -> None:
         with self._lock:

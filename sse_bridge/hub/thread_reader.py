@@ -4,54 +4,82 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from ..locks import held
-from ..reports import Report, hold_reports, log_reports, take_reports
-from .switchboard import log_lag
-from .wakers import new_waker
+from ..admission.members import ThreadHost, ThreadMember
+from ..follow.batch import Step
+from ..follow.cursor import NOWHERE
+from ..runtime.locks import refuse_within
+from ..runtime.reports import Report, hold_reports, log_reports, take_reports
+from .state import log_lag
 
 if TYPE_CHECKING:
-    from ..follow.follower import Batch, Follower
-    from .cohort import Cohort, Rendering, Target
+    from ..errors import SSEBridgeError
+    from ..follow.batch import Batch
+    from ..follow.follower import Follower
+    from ..follow.subscribe_request import SubscribeRequest
+    from .alarms import Alarms
     from .holds import Holds
-    from .threads import ThreadHub
+    from .shared_readers import Rendering, SharedReaders, Target
+    from .state import HubState
 
 
-class ThreadReader:
+class ReaderHost(ThreadHost, Protocol):
+    """The part of a hub on threads that its readers use."""
+
+    state: HubState
+    alarms: Alarms[ThreadReader]
+
+    def check_process(self) -> None: ...
+
+    def join_shared(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool: ...
+
+    def leave(self, reader: ThreadReader) -> None: ...
+
+
+class ThreadReader(ThreadMember):
     """One follower on this hub; one thread pulls at a time, any thread may close.
 
     Attributes:
-        closed: set by the hub or by `close`; a waiting `wait` returns at once.
-        cohort: the readers it shares its work with, under the hub's lock; it is not woken by itself then, nor may pull.
-        expelled: its cohort failed somewhere; it must not go on from there, but close, and its client comes back.
+        began: the id of the position before the first batch; empty before that.
+        moving: the follower may be ahead of its user's last batch, from `pull` until the user confirms.
+        steps: the positions when its user last took a batch; None: none yet.
+        shared: the readers it shares its work with, under the hub's lock; in one it is not woken, nor may pull.
+        failed: its group failed, so the reader must close, and its client reconnects.
     """
 
-    def __init__(self, hub: ThreadHub, follower: Follower, holds: Holds) -> None:
+    _hub: ReaderHost
+
+    def __init__(self, hub: ReaderHost, request: SubscribeRequest, follower: Follower, holds: Holds) -> None:
+        super().__init__(hub)
         self.follower = follower
         self.holds = holds
-        self.closed = False
-        self.cohort: Cohort | None = None
-        self.expelled = False
-        self._hub = hub
-        self._waker = new_waker()
+        self.began = b""
+        self.moving = False
+        self.steps: list[Step] | None = None
+        self._request = request
+        self.shared: SharedReaders | None = None
+        self.failed = False
 
     def pull(self, max_bytes: int) -> Batch | None:
-        """What is there now; None: wait.
+        """The batch of pending deliveries; None: wait.
 
         Raises:
             SlowReader: the policy is to disconnect.
-            BridgeClosed: this is a forked child; the reader is its parent's.
+            BridgeClosed: the process is a forked child, and the reader its parent's.
         """
         hub = self._hub
         hub.check_process()
+        refuse_within(hub.lock)
         reports: list[Report] = []
         try:
             with hub.lock:
+                self.moving = True
+                self.began = self.began or self.follower.id()
                 hold_reports()
                 try:
-                    batch = hub.board.pull(self.follower, max_bytes)
-                    idle = hub.idle
+                    batch = hub.state.pull(self.follower, max_bytes)
+                    idle = not hub.state.reads_due
                 finally:
                     reports = take_reports()
         finally:
@@ -62,44 +90,66 @@ class ThreadReader:
         self.holds.advance(self.follower)
         return batch
 
-    def gather(self, target: Target, rendering: Rendering) -> bool:
-        """From now on the hub writes to `target`, on the thread that brings the news; False: the reader stays alone."""
-        return self._hub.gather(self, target, rendering)
+    def stands(self) -> None:
+        """Notes that the last `pull` returned nothing, so that the user's position is the follower's."""
+        if self.steps is None:
+            self._remember()
+        self.moving = False
+
+    def rewind(self) -> None:
+        """Undoes a pull that an exception ended early, so that no delivery is lost or comes twice."""
+        with self._hub.lock:
+            self._hub.state.leave(self, time.monotonic())
+            self.follower = self._hub.state.follower(self._request, self.follower, self.steps)
+            self._hub.state.join(self)
+            self.moving = False
+
+    def join_shared(self, target: Target, rendering: Rendering) -> bool:
+        """Lets the hub write to `target`, on the thread that brings live messages; False: the reader stays alone."""
+        return self._hub.join_shared(self, target, rendering)
 
     def alone(self, due: Callable[[float], bool]) -> bool:
-        """Whether it is in no cohort. A reader whose cohort failed is closed then.
+        """Whether the reader is not shared; closes a reader whose group failed.
 
         Args:
-            due: told when the cohort wrote last (`time.monotonic`), says whether the reader must leave it now.
+            due: gets the time of the group's last write (`time.monotonic`); True: the reader must leave the group.
         """
         self._hub.check_process()
         with self._hub.lock:
-            cohort = self.cohort
-            if cohort is not None and due(cohort.wrote_at):
-                cohort.drop(self, goes_on=True)
-            alone = self.cohort is None
-        if self.expelled:
+            shared = self.shared
+            if shared is not None and due(shared.wrote_at):
+                shared.drop(self, goes_on=True)
+            alone = self.shared is None
+        if self.failed:
             self.close()
         return alone
 
     def ready(self) -> bool:
-        """Every channel is subscribed and read."""
+        """Whether every channel is subscribed and read."""
         self._hub.check_process()
+        refuse_within(self._hub.lock)
+        if self.moving:
+            self.rewind()
         with self._hub.lock:
-            ready = self._hub.board.ready(self.follower) and self._hub.guard.ward.ready(self)
+            self.moving = True
+            ready = self._hub.state.ready(self.follower) and self._hub.admission.state.ready(self)
+        if ready and self.steps is None:
+            self._remember()
+        self.moving = False
         if not ready:
             self._hub.work()
         return ready
 
-    def wake(self) -> None:
-        self._waker.wake()
+    def refusal(self) -> SSEBridgeError | None:
+        """The lasting error for which the reader will not become `ready`; None: it may be any moment."""
+        return self._hub.state.refusal(self.follower)
 
     def wait(self, until: float | None = None, *, exactly: bool = False) -> None:
         """Waits for a wake, or until `until` (`time.monotonic`).
 
         Args:
-            until: when to return at the latest.
-            exactly: with a timer of its own; else up to a tick late, which costs no timer.
+            until: the latest moment to return.
+            exactly: with a timer of its own; else up to a tick late, without one.
         """
         if self.closed:
             return
@@ -112,38 +162,23 @@ class ThreadReader:
             self._waker.wait()
 
     def alarm(self, when: float) -> None:
-        """Wakes it now and at `when`: something that it looks at has changed."""
+        """Wakes the reader now and at `when`, after its stream's end has moved."""
         self._arm(when)
         self.wake()
 
-    def close(self) -> None:
-        """Gives everything back; idempotent, from any thread. Nothing is written to its client when it returns.
-
-        Where the garbage collector closes it in the middle of something, the keeper does so a moment later.
-        """
-        if self.closed:
-            return
-        if self._hub.inherited:
+    def _give_back(self) -> None:
+        with self._hub.lock:  # the hub may be writing to the client
             self.closed = True
-            return
-        if held():
-            self.abandon()
-            return
-        with self._hub.lock:  # a pass may be writing to it
-            if self.closed:
-                return
-            self.closed = True
-            if self.cohort is not None:
-                self.cohort.drop(self)
+            if self.shared is not None:
+                self.shared.drop(self)
         self.holds.release()
         self._hub.leave(self)
-        self.wake()
 
-    def abandon(self) -> None:
-        """For finalizers, which run anywhere, under the hub's own lock too: lets the keeper close it."""
-        if not self.closed and not self._hub.inherited:
-            self._hub.abandoned.append(self)
-            self._hub.work()
+    def _remember(self) -> None:
+        """Keeps the positions, once all are known, since a start word must not be resolved a second time."""
+        cursors = self.follower.cursors
+        if all([cursor.point is not None or cursor.ended for cursor in cursors]):
+            self.steps = [Step(NOWHERE, cursor.point, cursor.ended, 0, False) for cursor in cursors]
 
     def _arm(self, when: float) -> None:
         with self._hub.lock:

@@ -1,13 +1,18 @@
 """The hub on threads and greenlets: one per bridge and process. No asyncio anywhere.
 
-One lock guards the board; it is held for decisions and writes that do not wait. Two daemon threads (greenlets
-where threading is patched) serve any number of readers: the upstream's, which brings live messages, and the *keeper*,
-which reads the log when that is due and ticks once a second for alarms, lingering channels and position checks.
-Readers wait on their own waker; those whose server lets the hub write (streams/sockets.py) are in cohorts, and sleep while
-events pass. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
+One lock guards the hub's state; it is held for decisions and writes that do not wait. Two daemon threads (greenlets
+where threading is patched) serve any number of readers: the upstream's, which brings live messages, and *housekeeping*,
+which reads the log when that is due and ticks once a second for alarms, lingering channels and position checks. Where
+the backend has several servers, each is read by a thread of its own while there is something to read, and so are
+leases. Readers wait on their own waker; those whose server lets the hub write (streams/writers/socket.py) are shared,
+and sleep while events pass. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
 
-A forked child has neither of the threads, and perhaps a lock that nobody will release: readers that it inherited are
-over there, and closing one touches nothing. The bridge makes a new hub in the child.
+An exception out of a signal handler may end any call of a reader's thread between two of its lines: a reader has an
+owner before it is registered (runtime/owners.py), each step of its release may be repeated, and the housekeeping thread
+finishes it.
+
+A forked child has neither of the threads, and perhaps a lock that no thread will release: inherited readers are over in
+the child, and closing one touches nothing. The bridge makes a new hub in the child.
 """
 
 from __future__ import annotations
@@ -16,120 +21,133 @@ import logging
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Final
 
-from ..backends.admission import CONTROL
+from ..admission.admissions import Endable
+from ..admission.contract import CONTROL
+from ..admission.drivers import ThreadAdmissionDriver
+from ..admission.source_members import ThreadSourceMember
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
-from ..follow.feed import Feed
-from ..follow.page import ReadRequest
-from ..follow.wish import Wish
-from ..locks import Lock
-from ..records import Announcement
-from ..reports import Report, hold_reports, log_reports, take_reports
+from ..follow.subscribe_request import SubscribeRequest
+from ..records.codec import Announcement
+from ..records.continuity import Page
+from ..runtime import forks
+from ..runtime.daemon import Daemon
+from ..runtime.locks import new_lock, refuse_within
+from ..runtime.owners import Owners
+from ..runtime.reports import Report, hold_reports, log_reports, take_reports
+from ..runtime.wakers import new_waker
 from .alarms import Alarms
-from .cohort import Cohort, Cohorts, Rendering, Target
-from .guards import ThreadGuard
-from .guests import ThreadGuest
-from .holds import Holds
-from .switchboard import Reader, Switchboard
+from .holds import holds_for
+from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
+from .state import HubState, Read, Reader
 from .tally import Tally
 from .thread_reader import ThreadReader
-from .wakers import new_waker
-from .ward import Stay
+from .windows import WindowBudget
+from .workers import Workers
 
 TICK_SECONDS: Final = 1.0
+JOIN_SECONDS: Final = 5.0  # for the housekeeping thread's end
 
 logger = logging.getLogger("sse_bridge.hub")
-
-_forks = 0  # between the first interpreter and this process; a pull may look at it, getpid is a system call
-
-
-def _forked() -> None:
-    global _forks
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 class ThreadHub:
     """See the module.
 
     Attributes:
-        lock: guards the board, the alarms and `closed`.
+        lock: guards the state, the alarms and `closed`.
         closed: no reader may enter any more.
-        abandoned: readers and guests whose owner forgot to close them.
+        owners: the objects that close its readers and source members.
     """
 
-    def __init__(self, backend: SyncBackend, settings: Settings, tally: Tally | None = None) -> None:
-        self.lock = Lock()
-        self.board = Switchboard(settings, tally)
-        self.cohorts = Cohorts(self.board, settings.max_write_bytes, self._expel)
+    def __init__(
+        self, backend: SyncBackend, settings: Settings, tally: Tally | None = None, budget: WindowBudget | None = None
+    ) -> None:
+        self.lock = new_lock()
+        # A backend of several servers says which one answers for a channel; each is read by a thread of its own.
+        self._server_of: Callable[[str], Hashable] | None = getattr(backend, "server_of", None)
+        self.state = HubState(settings, tally, self._server_of, budget)
+        self._workers = Workers()
+        self.shared_readers = AllSharedReaders(self.state, settings.max_write_bytes, self._fail)
         self.alarms: Alarms[ThreadReader] = Alarms()
         self.closed = False
-        self.abandoned: deque[ThreadReader | ThreadGuest] = deque()
+        self.owners = Owners()
         self._pid = os.getpid()
-        self._forks = _forks
+        self._forks = forks.count
         self._backend = backend
-        self.guard = ThreadGuard(self, backend, settings)
+        self.admission = ThreadAdmissionDriver(self.lock, backend, settings)
         self._upstream: Upstream | None = None
-        self._upstream_lock = threading.Lock()  # (un)subscribe calls leave in the order of the board's decisions
-        self._keeper: threading.Thread | None = None
-        self._keeper_waker = new_waker()
+        # Keeps (un)subscribe calls in the order of the hub state's decisions; re-entrant for signal handlers.
+        self._upstream_lock = threading.RLock()
+        self._housekeeping = Daemon(self._housekeep, "sse_bridge-housekeeping")
+        self._housekeeping_waker = new_waker()
+        self._admission_busy = False  # a worker runs `guard.work`
 
-    def enter(self, wish: Wish) -> ThreadReader:
-        """A new reader.
+    def enter(
+        self, request: SubscribeRequest, owner: object = None, stream: Endable | None = None, user: str | None = None
+    ) -> ThreadReader:
+        """A new reader, which `owner` must close; if `owner` is collected without that, the housekeeping thread does.
+
+        For `stream` and `user` see `LoopHub.enter`.
 
         Raises:
-            BridgeClosed: the hub was closed meanwhile.
+            BridgeClosed: the hub is closed.
         """
-        holds = Holds(self._backend, wish)
+        refuse_within(self.lock)
         reader: ThreadReader | None = None
+        holds = holds_for(self._backend, request)
         try:
             with self.lock:
                 self._open()
-                reader = ThreadReader(self, self.board.follower(wish), holds)
-                self.board.join(reader)
+                reader = ThreadReader(self, request, self.state.follower(request), holds)
+                self.owners.own(owner, reader)
+                self.state.join(reader)
+                if stream is not None:
+                    self.admission.state.join(reader, user, request.channels, stream)
             self._subscribe()
+            self._check_open()  # again: a signal handler may have closed the hub before the reader joined
         except BaseException:
             holds.release()
             if reader is not None:
                 reader.close()
             raise
-        self.work()
         return reader
 
-    def attend(self, user: str, stream: Stay) -> ThreadGuest:
-        """A user's stream that follows no channel here; `ThreadGuest.admit` follows.
+    def register_source(self, user: str, stream: Endable) -> ThreadSourceMember:
+        """A new source member: a user's stream that follows no channel here, and that owns the member.
 
         Raises:
-            BridgeClosed: the hub was closed meanwhile.
+            BridgeClosed: the hub is closed.
         """
-        guest = ThreadGuest(self, stream)
-        with self.lock:
-            self._open()
-            self.guard.ward.join(guest, user, (), stream)
+        refuse_within(self.lock)
+        member = ThreadSourceMember(self, stream)
         try:
-            if self.guard.ward.supported:
+            with self.lock:
+                self._open()
+                self.owners.own(stream, member)
+                self.admission.state.join(member, user, (), stream)
+            if self.admission.state.supported:
                 self._subscribe()
+            self._check_open()
         except BaseException:
-            guest.close()
+            member.close()
             raise
-        return guest
+        return member
 
     def readers(self) -> int:
-        """How many readers are on this hub."""
+        """The number of readers on this hub."""
         with self.lock:
             return len(self._all_readers())
 
-    def gather(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool:
-        """See `Cohorts.gather`."""
+    def join_shared(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool:
+        """See `AllSharedReaders.join`."""
         self.check_process()
+        refuse_within(self.lock)
         reports: list[Report] = []
         try:
             with self.lock:
@@ -137,45 +155,35 @@ class ThreadHub:
                     return False
                 hold_reports()
                 try:
-                    return self.cohorts.gather(reader, target, rendering)
+                    return self.shared_readers.join(reader, target, rendering)
                 finally:
                     reports = take_reports()
         finally:
             log_reports(reports)
 
-    def register(self, reader: ThreadReader, user: str | None, stream: Stay) -> None:
-        """This reader is a client's stream: it may be revoked, and be one of too many."""
-        with self.lock:
-            self.guard.ward.join(reader, user, tuple(cursor.channel for cursor in reader.follower.cursors), stream)
-        self._subscribe()
-
     def behind(self) -> int:
-        """How many entries the slowest reader is behind the head."""
+        """The entries by which the slowest reader is behind the head."""
         with self.lock:
-            readers = self.board.readers()
-        return max((reader.follower.behind for reader in readers), default=0)  # numbers only: no lock is needed
+            readers = self.state.readers()
+        return max((reader.follower.behind for reader in readers), default=0)  # without the lock: ints only
 
     def leave(self, reader: ThreadReader) -> None:
         with self.lock:
-            self.board.leave(reader, time.monotonic())
+            self.state.leave(reader, time.monotonic())
             self.alarms.disarm(reader)
-            released = self.guard.ward.leave(reader)
+            released = self.admission.state.leave(reader)
+            self.owners.disown(reader)
         if released:
             self.work()
 
     def work(self) -> None:
-        """Lets the keeper do what is due."""
-        self._keeper_waker.wake()
-
-    @property
-    def idle(self) -> bool:
-        """Nothing is to be read; ask under the lock."""
-        return self.board.next_read_at() is None
+        """Wakes the housekeeping thread for reads and requests that are due."""
+        self._housekeeping_waker.wake()
 
     @property
     def inherited(self) -> bool:
-        """This is a forked child of the process that made the hub."""
-        return self._forks != _forks
+        """Whether this process is a forked child of the one that made the hub."""
+        return self._forks != forks.count
 
     def check_process(self) -> None:
         if self.inherited:
@@ -184,68 +192,65 @@ class ThreadHub:
             )
 
     def close(self) -> None:
-        """Ends every reader and both threads. Idempotent."""
+        """Ends every reader and both threads. Idempotent; a call that was interrupted is made again."""
+        self.closed = True
         if self.inherited:
-            self.closed = True
             return
         with self.lock:
-            if self.closed:
-                return
-            self.closed = True
-            readers, guests = self._all_readers(), self.guard.ward.guests()
+            readers, members = self._all_readers(), self.admission.state.source_members()
         for reader in readers:
             reader.close()
-        for guest in guests:
-            assert isinstance(guest, ThreadGuest)
-            guest.dismiss()
+        for member in members:
+            assert isinstance(member, ThreadSourceMember)
+            member.hub_closed()
         self.work()
+        self._workers.close()
         with self._upstream_lock:
-            upstream, self._upstream = self._upstream, None
-            self.guard.unlink(upstream)
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join(timeout=5.0)
+            self.admission.unlink(self._upstream)
+            self._upstream = None
+        self._housekeeping.join(JOIN_SECONDS)
 
     # the Sink
 
     def announced(self, channel: str, announcement: Announcement | None) -> None:
         with self.lock:
-            self.board.announced(channel, announcement)
+            self.state.announced(channel, announcement)
 
     def confirmed(self, channel: str) -> None:
         with self.lock:
-            self.board.confirmed(channel)
+            self.state.confirmed(channel)
             if channel == CONTROL:
-                self.guard.ward.confirmed()
+                self.admission.state.confirmed()
         if channel == CONTROL:
             self.work()
 
-    def lost(self, channels: Sequence[str] | None, why: str) -> None:
+    def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
         with self.lock:
-            news = self.board.lost(channels)
+            news = self.state.lost(channels, error)
             if channels is None or CONTROL in channels:
-                self.guard.ward.lost(time.monotonic())
+                self.admission.state.lost(time.monotonic())
         if news:
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
 
-    def told(self, message: bytes) -> None:
-        self.guard.told(message)
+    def control_message(self, message: bytes) -> None:
+        self.admission.control_message(message)
 
     def flush(self) -> None:
-        if self.inherited:  # the sockets that would be written to are the parent's
+        if self.inherited:  # the sockets are the parent's
             return
         alone: list[Reader] = []
         failed: list[BaseException] = []
-        with self.lock:  # while it is held no member can leave its cohort, and be written to by two
+        with self.lock:  # so that no member leaves its group meanwhile, and is written to by two threads
             hold_reports()
-            for reader in self.board.changed():
-                if not isinstance(reader, Cohort):
+            for reader in self.state.changed():
+                if not isinstance(reader, SharedReaders):
                     alone.append(reader)
                     continue
                 try:
                     reader.wake()
-                except BaseException as error:  # noqa: BLE001  # it is logged or raised under no lock
+                except BaseException as error:  # noqa: BLE001  # logged or raised once the lock is released
                     failed.append(error)
-            idle = self.idle
+            idle = not self.state.reads_due
             reports = take_reports()
         for reader in alone:
             reader.wake()
@@ -255,103 +260,141 @@ class ThreadHub:
         for failure in failed:
             logger.error("pushing to readers failed; their clients come back", exc_info=failure)
         for failure in failed:
-            if not isinstance(failure, Exception):  # an interrupt, in the thread of whoever publishes
+            if not isinstance(failure, Exception):  # an interrupt of the publisher's thread
                 raise failure
 
     # inside
 
-    def _expel(self, reader: ThreadReader) -> None:
-        """Lets a reader close itself; under the lock, which closing takes."""
-        reader.expelled = True
+    def _fail(self, reader: ThreadReader) -> None:
+        """Lets a reader close itself; called under the lock, which `close` takes."""
+        reader.failed = True
         reader.wake()
 
     def _all_readers(self) -> list[ThreadReader]:
-        """Alone or in cohorts; under the lock."""
-        alone = [reader for reader in self.board.readers() if isinstance(reader, ThreadReader)]
-        return alone + self.cohorts.members()
+        """The readers, alone or shared; called under the lock."""
+        alone = [reader for reader in self.state.readers() if isinstance(reader, ThreadReader)]
+        return alone + self.shared_readers.members()
 
     def _open(self) -> None:
-        """Somebody comes: the keeper runs; under the lock."""
+        """Starts the housekeeping thread for a new reader; called under the lock."""
+        self._check_open()
+        self._housekeeping.start()
+
+    def _check_open(self) -> None:
         if self.closed:
             raise BridgeClosed("this bridge was closed; make another one")
-        if self._keeper is None:
-            keeper = threading.Thread(target=self._keep, name="sse_bridge-keeper", daemon=True)
-            keeper.start()
-            self._keeper = keeper
 
     def _subscribe(self) -> None:
         with self._upstream_lock:
             if self.closed:
                 return
-            if self._upstream is None:  # first: if that fails, the channels are still the next reader's to subscribe
-                self._upstream = self._backend.upstream(self)
+            if self._upstream is None:  # first: if that fails, the next reader subscribes the channels
+                made = self._backend.upstream(self)
+                if self._upstream is None:
+                    self._upstream = made
+                else:  # a signal handler has made another one
+                    made.close()
+            upstream = self._upstream
             with self.lock:
-                channels = self.board.subscribes()
+                channels = self.state.to_subscribe()
             if channels:
-                self._upstream.subscribe(channels)
-            self.guard.link(self._upstream)
+                upstream.subscribe(channels)
+                with self.lock:
+                    self.state.subscribed(channels)  # last: if this call is interrupted, the next one subscribes
+            self.admission.link(upstream)
 
-    def _keep(self) -> None:
+    def _housekeep(self) -> None:
         next_tick = time.monotonic() + TICK_SECONDS
-        while not self.closed:
+        while not (self.closed or self.inherited):  # gevent takes greenlets along into a child
             try:
-                while self.abandoned:
-                    self.abandoned.popleft().close()
+                self.owners.take_back()
                 self._read_due()
-                self.guard.work()
+                self._admission_due()
                 now = time.monotonic()
                 if now >= next_tick:
                     next_tick = now + TICK_SECONDS
                     if not self._tick(now):
                         return
             except Exception:
-                logger.exception("the keeper met an unexpected error and goes on")
+                logger.exception("the housekeeping thread met an unexpected error and goes on")
             with self.lock:
-                when = self.board.next_read_at()
+                when = self.state.next_read_at()
             wake_at = next_tick if when is None else min(next_tick, when)
-            self._keeper_waker.wait(max(0.0, wake_at - time.monotonic()))
-        self.guard.work()  # what the last readers held
+            self._housekeeping_waker.wait(max(0.0, wake_at - time.monotonic()))
+        if not self.inherited:
+            self.admission.work()  # gives back the last readers' leases
 
     def _read_due(self) -> None:
         while not self.closed:
             with self.lock:
-                due = self.board.reads(time.monotonic())
+                due = self.state.reads(time.monotonic())
             if not due:
                 return
-            self._read(due)
-            self.flush()
+            if self._server_of is None:
+                self._read(due)
+            else:
+                self._workers.run(self._server_of(due[0][0].channel), partial(self._read_apart, due))
 
-    def _read(self, due: list[tuple[Feed, ReadRequest]]) -> None:
-        try:
-            pages = self._backend.read([request for _, request in due])
-        except BaseException as error:
-            with self.lock:
-                self.board.failed([feed for feed, _ in due], time.monotonic())
-            if not isinstance(error, SSEBridgeError):
-                raise
-            logger.warning("reading the log of %d channels failed, trying again: %s", len(due), error)
+    def _admission_due(self) -> None:
+        """Carries out requests for leases and revocations, all of which one server answers."""
+        if self._server_of is None:
+            self.admission.work()
             return
         with self.lock:
-            for (feed, _), page in zip(due, pages, strict=True):
-                self.board.resolved(feed, page)
+            due = self.admission.state.request_due(time.monotonic()) and not self._admission_busy
+            self._admission_busy = self._admission_busy or due
+        if due:
+            self._workers.run(CONTROL, self._admission_apart)
+
+    def _admission_apart(self) -> None:
+        try:
+            self.admission.work()
+        finally:
+            self._admission_busy = False
+
+    def _read_apart(self, due: list[Read]) -> None:
+        try:
+            if not (self.closed or self.inherited):
+                self._read(due)
+        finally:
+            self.work()
+
+    def _read(self, due: list[Read]) -> None:
+        outcomes: Sequence[Page | SSEBridgeError]
+        try:
+            outcomes = self._backend.read([request for _, request in due])
+        except SSEBridgeError as error:
+            outcomes = [error] * len(due)
+        except BaseException as error:
+            with self.lock:
+                self.state.failed([feed for feed, _ in due], time.monotonic(), error)
+            raise
+        with self.lock:
+            trouble = self.state.settle(due, outcomes, time.monotonic())
+        if trouble is not None:
+            logger.warning("%s", trouble)
+        self.flush()
 
     def _tick(self, now: float) -> bool:
-        """Once a second; False when no feed is left and the keeper may end."""
+        """Does the work of a tick; False: no feed is left, and the housekeeping thread may end."""
         with self.lock:
-            sleepers = self.alarms.due(now)
-            self.board.check_some(now)
+            sleepers = self.alarms.take_due(now)
+            self.state.check_some(now)
+            undone = bool(self.state.to_subscribe()) or self.admission.unheard
         for reader in sleepers:
             reader.wake()
-        self.guard.tick(now)
+        self.admission.tick(now)
+        if undone:
+            self._subscribe()
         with self._upstream_lock:
             with self.lock:
-                gone = self.board.unsubscribes(now)
-                idle = not self.board.feeds and not self.guard.ward.busy
+                gone = self.state.unsubscribes(now)
+                idle = not (self.state.feeds or self.admission.state.busy or self.owners)
                 if idle:
-                    self._keeper = None  # the next reader starts another
+                    self._housekeeping.retire()  # the next reader starts another
             if idle:
-                upstream, self._upstream = self._upstream, None
-                self.guard.unlink(upstream)
+                self.admission.unlink(self._upstream)
+                self._upstream = None
             elif gone and self._upstream is not None:
                 self._upstream.unsubscribe(gone)
         return not idle

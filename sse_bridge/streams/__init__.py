@@ -1,46 +1,40 @@
-"""From a subscription or a user's iterable to a response body.
+"""From a subscription or a user's iterable to a response; what adapters use stands in `__all__`.
 
-request    what a client asked for, from headers and query
-response   status, headers and a body, neutral to every framework
-rendering  batches to bytes
-pacing     when a stream must say something, and when it must end; no clock of its own
-patience   how long a client that takes nothing is waited for
-channels   bodies that follow channels: a sync iterator and an async one
-sources    bodies made of a user's iterable (what they say in source_script, what items look like in items)
-compression  content codings: which one a client gets, and its bytes (compressors: one per connection; encoded: bodies)
-crossing   a source of either colour for a body of either colour, by the pumps that draw its items
-hooks      what users bring in the other colour
-handoff    a view decides, the middleware streams
-registry   the open streams of a bridge, and their drain
-signals    the drain at SIGTERM and SIGINT
-refusals   the small answer to an error
-asgi       a body into an ASGI server
-pushing    a stream into an ASGI server, written by the hub (stepping: its send; direct: its transport)
-sockets    a stream's socket under a WSGI server, written by the hub
-origin     which pages may open a WebSocket
-cors       which pages may read a stream from another origin
-websocket  what a WebSocket's two sides say, without I/O (its messages in websocket_messages)
-websocket_session  the same on asyncio, and into an ASGI server by websocket_asgi
+lifecycle   opening, deadlines and end of every stream
+http        requests and responses, neutral to frameworks
+channels    streams that follow channels
+sources     streams of a user's iterable
+websockets  the WebSocket protocol
+asgi        streams into an ASGI server
+writers     writing past a server's own calls, where that is cheaper
 """
 
-from .asgi import scope_request, send_refusal, send_stream, with_headers
-from .cors import Cors
-from .handoff import HANDOFF_HEADER, Handoff, current_handoff, set_handoff
-from .hooks import call_async, call_sync, grant_of, is_async
-from .origin import check_origin
-from .refusals import Refusal, method_not_allowed, refusal
-from .request import StreamRequest, lower_headers
-from .response import AsyncBody, Grant, StreamResponse, SyncBody, stream_channels
-from .signals import ensure_drain_handler
-from .sockets import WRITE_KEY, PushMiddleware, ServerWrite
-from .sources import stream_source
-from .websocket import SUBPROTOCOL, WebSocketScript
-from .websocket_asgi import refuse_websocket, serve_session
-from .websocket_messages import Cancel, Custom, Ping, Rejected, Subscribe, Unsubscribe
-from .websocket_session import WebSocketSession
+from ..admission.grants import Grant
+from ..runtime.containment import awaited, contained, failure_in_task
+from .asgi.handoff import HANDOFF_HEADER, Handoff, current_handoff, set_handoff
+from .asgi.send import scope_request, send_refusal, send_stream, with_headers
+from .asgi.websocket import refuse_websocket, serve_session
+from .asgi.websocket_source import serve_source
+from .channels.end_confirmation import confirm_end
+from .channels.response import check_format, stream_channels
+from .http.cors import Cors
+from .http.hooks import call_async, call_sync, grant_of, is_async
+from .http.refusals import Refusal, method_not_allowed, refusal
+from .http.request import StreamRequest, lower_headers
+from .http.response import AsyncBody, StreamResponse, SyncBody
+from .lifecycle.ending import IncompleteStream
+from .lifecycle.signals import ensure_drain_handler
+from .sources.bodies import stream_source
+from .sources.iterables import discard
+from .websockets.messages import Cancel, Custom, Ping, Rejected, Subscribe, Unsubscribe
+from .websockets.origin import MAX_ORIGIN_CHARACTERS, check_origin
+from .websockets.protocol import SUBPROTOCOL, WebSocketScript
+from .websockets.session import WebSocketSession
+from .writers.socket import WRITE_KEY, PushMiddleware, ServerWrite
 
 __all__ = [
     "HANDOFF_HEADER",
+    "MAX_ORIGIN_CHARACTERS",
     "SUBPROTOCOL",
     "WRITE_KEY",
     "AsyncBody",
@@ -49,6 +43,7 @@ __all__ = [
     "Custom",
     "Grant",
     "Handoff",
+    "IncompleteStream",
     "Ping",
     "PushMiddleware",
     "Refusal",
@@ -61,11 +56,17 @@ __all__ = [
     "Unsubscribe",
     "WebSocketScript",
     "WebSocketSession",
+    "awaited",
     "call_async",
     "call_sync",
+    "check_format",
     "check_origin",
+    "confirm_end",
+    "contained",
     "current_handoff",
+    "discard",
     "ensure_drain_handler",
+    "failure_in_task",
     "grant_of",
     "is_async",
     "lower_headers",
@@ -76,6 +77,7 @@ __all__ = [
     "send_refusal",
     "send_stream",
     "serve_session",
+    "serve_source",
     "set_handoff",
     "stream_channels",
     "stream_source",

@@ -7,7 +7,8 @@ aread_stream    the same for async responses
 asgi_stream     calls an ASGI app in memory: clients that wait for a response's end cannot read an endless one
 parse_sse       bytes back to events, strictly
 
-Nothing here needs a test framework; what goes wrong is an AssertionError that says what was expected.
+The modules are recorder, streams, asgi and parser. No test framework is needed: failures are AssertionErrors that say
+what was expected.
 """
 
 from .asgi import asgi_stream

@@ -1,25 +1,29 @@
-"""A client for ASGI apps in memory that reads a response while it is being sent, and leaves when it likes."""
+"""A client for ASGI apps in memory that reads a response while it is being sent, and can leave at any time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .parser import BrokenStream
 from .streams import AsyncStreamReader
 
 _Receive = Callable[[], Awaitable[dict[str, Any]]]
-_Send = Callable[[dict[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Any, _Receive, Any], Awaitable[None]]
 
 
-class _Response:
-    """What an ASGI app sends, as it comes."""
+class _Request(NamedTuple):
+    headers: Mapping[str, str]
 
-    def __init__(self) -> None:
+
+class _Response:
+    """An ASGI app's response while it is being sent."""
+
+    def __init__(self, request: _Request) -> None:
+        self.request = request
         self.status_code = 0
         self.headers: dict[str, str] = {}
         self.started = asyncio.Event()
@@ -60,16 +64,16 @@ async def asgi_stream(
 ) -> AsyncIterator[AsyncStreamReader]:
     """Requests a stream from an ASGI app (Starlette, FastAPI, Django, our own) in memory, on the running loop.
 
-    At the end of the block the client is gone: the app is told, and must return within `timeout`. Its lifespan is not run.
+    At the end of the block the client leaves, and the app must return within `timeout`. The app's lifespan is not run.
 
     Args:
-        path: with its query string, not yet quoted in any other way than in a URL.
+        path: the path with its query string, quoted as in a URL.
         timeout: seconds for the response's head, for each event, and for the app's end.
 
     Raises:
         BrokenStream: the status is not 200, or the app did not answer or end in time.
     """
-    response, gone, requested = _Response(), asyncio.Event(), False
+    response, gone, requested = _Response(_Request(headers or {})), asyncio.Event(), False
     plain, _, query = path.partition("?")
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
@@ -100,7 +104,7 @@ async def asgi_stream(
     try:
         try:
             await asyncio.wait_for(response.started.wait(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise BrokenStream(f"expected {path!r} to answer within {timeout} s") from None
         if not response.status_code:
             raise response.error or BrokenStream(f"expected {path!r} to be answered, but the app returned")
@@ -112,7 +116,7 @@ async def asgi_stream(
             task.cancel()
             await asyncio.wait({task}, timeout=timeout)
         if not task.cancelled() and task.done():
-            task.exception()  # it was raised to the reader already, or is below
+            task.exception()  # retrieved, since the reader raises the error
     if late:
         raise BrokenStream(f"expected the app to return within {timeout} s after its client left {path!r}")
     if response.error is not None:

@@ -1,8 +1,8 @@
 """Server-sent events back from bytes, without I/O, and stricter than a browser.
 
-Clients must take a good deal more than servers should write (HTML standard, 9.2.5 and 9.2.6). This parser holds a stream
-to what every client understands: UTF-8 without a byte order mark, lines that end in LF alone, known fields only, one
-space after the colon, digits in ``retry``, no NUL in an id, and data in every frame. Anything else is `BrokenStream`.
+Clients must accept more than servers should write (HTML standard, 9.2.5 and 9.2.6). This parser accepts only streams
+that every client understands: UTF-8 without a byte order mark, lines that end in LF alone, known fields only, one space
+after the colon, digits in ``retry``, no NUL in an id, and data in every frame. Anything else is `BrokenStream`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _DIGITS = re.compile(r"[0-9]+")
 
 
 class BrokenStream(AssertionError):
-    """A stream is not what it should be: malformed, refused, too early at its end, or silent for too long."""
+    """A stream is malformed, refused, too early at its end, or silent for too long."""
 
 
 class ServerSentEvent(NamedTuple):
     """One event as a client sees it.
 
     Attributes:
-        id: the last event id as it stands after this event: what a client sends when it reconnects now.
-        event: the type; "message" where no event line came.
+        id: the last event id after this event, which a client sends when it reconnects now.
+        event: the type; "message" without an event line.
         data: the data lines joined by LF.
         retry: of this frame, in milliseconds.
         own_id: whether the frame carried an id line of its own.
@@ -46,7 +46,7 @@ class SSEParser:
     """Feed bytes, get events.
 
     Attributes:
-        last_event_id: what a client would send on reconnect; it moves only when a frame is complete.
+        last_event_id: the id that a client would send on reconnect; changes only when a frame is complete.
         comments: the comment lines so far, without their colon; heartbeats are among them.
         retry: the last reconnection time in milliseconds.
     """
@@ -71,7 +71,7 @@ class SSEParser:
         """The events that this chunk completes.
 
         Raises:
-            BrokenStream: the bytes break a rule of the module; the parser is of no use any more.
+            BrokenStream: the bytes break a rule of the module; the parser must not be used any more.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         events = []
@@ -89,7 +89,7 @@ class SSEParser:
         return events
 
     def finish(self) -> None:
-        """The stream is over; raises `BrokenStream` if that was inside a frame, whose event a client throws away."""
+        """Ends the stream; raises `BrokenStream` inside a frame, whose event a client throws away."""
         rest = self._rest or {**self._fields, "data": self._data}
         _demand(not self.inside_frame, "expected the end of the stream on a frame boundary, but it left", rest)
 

@@ -1,4 +1,4 @@
-"""What an application published, and a bridge of its own to publish on."""
+"""A recorder of an application's published events, and a bridge in memory to publish on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..backends.base import Append, Appended, NewEntry
-from ..backends.observed import Outcome, observe, stop_observing
 from ..bridge import Bridge
 from ..default import get_bridge, replace_default
 from ..events import Entry, Event, Position, channel_key
+from ..publishing.observed import Outcome, observe, stop_observing
 
 
 @contextmanager
@@ -52,9 +52,9 @@ def record(bridge: Bridge | None = None) -> Iterator[Recorder]:
 
 
 class Recorder:
-    """What was published, in the order in which the calls returned; made by `record`. Safe for any thread.
+    """Published events, in the order in which the calls returned; made by `record`. Thread-safe.
 
-    A publish is here as soon as it returned. One that failed is not, and neither is a repeated idempotency key. Times are
+    An event is here as soon as its publish returned, but not if that failed or repeated an idempotency key. Times are
     this process's clock, not the broker's. A spooled event has no position yet.
     """
 
@@ -69,7 +69,7 @@ class Recorder:
             return list(self._events)
 
     def on(self, channel: str) -> list[Event]:
-        """What was published on one channel."""
+        """The events on one channel."""
         return [event for event in self.events if event.channel == channel]
 
     def clear(self) -> None:
@@ -93,7 +93,7 @@ class Recorder:
         return found
 
     async def aexpect(self, count: int, timeout: float = 5.0) -> list[Event]:
-        """The twin of `expect`; it waits on a thread, which a cancel leaves there until `timeout`."""
+        """The async twin of `expect`; waits on a thread, which goes on until `timeout` after a cancel."""
         return await asyncio.to_thread(self.expect, count, timeout)
 
     def _observe(self, batches: Sequence[Append], outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -110,20 +110,10 @@ class Recorder:
 
 def _event(batch: Append, new: NewEntry, appended: Appended, offset: int, time_ms: int) -> Event:
     marks, _, type_ = new.head.decode("ascii").partition(" ")
-    entry = Entry(
-        appended.epoch,
-        offset,
-        b"",
-        new.check,
-        time_ms,
-        marks[0],
-        marks[1],
-        type_,
-        new.data,
-        not (batch.ephemeral or appended.spooled),
-    )
+    stored = not (batch.ephemeral or appended.spooled)
+    entry = Entry(appended.epoch, offset, b"", new.check, time_ms, marks[0], marks[1], type_, new.data, stored)
     position = None
-    if entry.stored:
+    if stored:
         key = channel_key(batch.channel).decode()
         position = Position(key, appended.epoch.decode(), offset, new.check.decode(), entry.is_end)
     return Event.of(batch.channel, entry, position, None if position is None else str(position))

@@ -9,9 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from .parser import BrokenStream, ServerSentEvent, SSEParser
 
@@ -34,13 +32,13 @@ def read_stream(response: Any, timeout: float = 5.0) -> StreamReader:
 
 
 class _Events:
-    """What both colours share: bytes to events."""
+    """The base of both colours: bytes to events."""
 
     def __init__(self, response: Any, timeout: float) -> None:
         status = getattr(response, "status_code", 200)
         if status != 200:
             raise BrokenStream(f"expected a stream with status 200, got status {status}{_reason(response)}")
-        self.parser = SSEParser()
+        self.parser = SSEParser(_sent_id(response))
         self.timeout = timeout
         self._pending: deque[ServerSentEvent] = deque()
         self._seen: list[ServerSentEvent] = []
@@ -61,7 +59,7 @@ class StreamReader(_Events):
     """A response under way; made by `read_stream`. A context manager, which closes the response.
 
     Attributes:
-        parser: ``parser.comments`` are the heartbeats so far, ``parser.last_event_id`` is where to resume.
+        parser: ``parser.comments`` are the heartbeats so far, ``parser.last_event_id`` is the position to resume at.
     """
 
     def __init__(self, response: Any, timeout: float) -> None:
@@ -100,14 +98,14 @@ class StreamReader(_Events):
         """Closes the response, as a server does when the client leaves; idempotent.
 
         Raises:
-            BrokenStream: the body goes on for `timeout` nevertheless: a server's thread would be held for so long.
+            BrokenStream: the body goes on for `timeout` nevertheless, and would hold a server's thread.
         """
         self._closing = True
         close = getattr(self._response, "close", None)
         if close is not None:
             try:
                 close()
-            except ValueError:  # a generator cannot be closed while it runs; it is left behind its next piece
+            except ValueError:  # a running generator cannot be closed; `_pump` leaves it behind its next piece
                 if not self._thread.is_alive():
                     raise
         self._thread.join(self.timeout)
@@ -130,7 +128,7 @@ class StreamReader(_Events):
             if isinstance(piece, BaseException):
                 raise piece
             if piece is None:
-                self._pieces.put(None)  # who asks again hears the same
+                self._pieces.put(None)  # for further calls, which must find the end, too
                 self.parser.finish()
                 return False
             self._feed(piece)
@@ -142,7 +140,7 @@ class StreamReader(_Events):
                 self._pieces.put(piece)
                 if self._closing:
                     break
-        except BaseException as error:  # noqa: BLE001  # raised again by whoever reads
+        except BaseException as error:  # noqa: BLE001  # raised again by `_fill`
             self._pieces.put(error)
         self._pieces.put(None)
 
@@ -156,7 +154,7 @@ class AsyncStreamReader(_Events):
     """The twin of `StreamReader`; made by `aread_stream` and `asgi_stream`. After a timeout it can read no more.
 
     Attributes:
-        headers: of the response, as it has them.
+        headers: the response's.
     """
 
     def __init__(self, response: Any, timeout: float) -> None:
@@ -204,14 +202,26 @@ class AsyncStreamReader(_Events):
             except StopAsyncIteration:
                 self.parser.finish()
                 return False
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise self._late() from None
             self._feed(piece)
         return True
 
 
+def _sent_id(response: Any) -> str:
+    """The client's Last-Event-ID, which is its last event id until a frame has another (HTML standard, 9.2.2)."""
+    for name in ("request", "wsgi_request", "asgi_request"):  # werkzeug's and httpx's, Django's
+        try:
+            headers = getattr(getattr(response, name, None), "headers", None)
+        except RuntimeError:  # an httpx response without a request
+            continue
+        if headers is not None:
+            return next((value for key, value in headers.items() if key.lower() == "last-event-id"), "")
+    return ""
+
+
 def _reason(response: Any) -> str:
-    """What a refusal says, where it is there already: werkzeug's ``data``, Django's ``content``."""
+    """The body of a refusal, if it is read already: werkzeug's ``data``, Django's ``content``."""
     if hasattr(response, "iter_encoded"):
         return f" {response.data!r:.300}"
     if (

@@ -1,4 +1,11 @@
-"""Events to bytes: the formats, and which one a client gets. The only place that writes a frame."""
+"""Events to bytes: the formats, and the choice among them. Only this room writes frames.
+
+base         the contract of a format
+negotiation  the choice of a client's format
+sse          server-sent events (sse_data: for clients that read ``data:`` alone)
+envelope     the JSON envelope that ndjson, json_array and websocket share
+text         only the data
+"""
 
 from __future__ import annotations
 
@@ -7,14 +14,15 @@ from typing import Final
 from .base import Format
 from .json_array import JSON_ARRAY_FORMAT
 from .ndjson import NDJSON_FORMAT
-from .negotiation import negotiate
+from .negotiation import check_named, choose, negotiate
 from .sse import SSE_FORMAT
+from .sse_data import SSE_DATA_FORMAT, TYPED_SSE_DATA_FORMAT
 from .text import BYTES_FORMAT, TEXT_FORMAT
 from .websocket import WEBSOCKET_FORMAT
 
-# What a stream of channels offers over HTTP; the first is the default.
-CHANNEL_FORMATS: Final[tuple[Format, ...]] = (SSE_FORMAT, NDJSON_FORMAT, TEXT_FORMAT)
-# What a source that ends offers besides.
+# The formats of a stream of channels over HTTP; the first is the default.
+CHANNEL_FORMATS: Final[tuple[Format, ...]] = (SSE_FORMAT, NDJSON_FORMAT, TEXT_FORMAT, SSE_DATA_FORMAT)
+# A source, which ends, has two more.
 SOURCE_FORMATS: Final[tuple[Format, ...]] = (*CHANNEL_FORMATS, JSON_ARRAY_FORMAT, BYTES_FORMAT)
 
 __all__ = [
@@ -23,9 +31,13 @@ __all__ = [
     "JSON_ARRAY_FORMAT",
     "NDJSON_FORMAT",
     "SOURCE_FORMATS",
+    "SSE_DATA_FORMAT",
     "SSE_FORMAT",
     "TEXT_FORMAT",
+    "TYPED_SSE_DATA_FORMAT",
     "WEBSOCKET_FORMAT",
     "Format",
+    "check_named",
+    "choose",
     "negotiate",
 ]

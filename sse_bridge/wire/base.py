@@ -3,18 +3,17 @@
 A format is a stateless object that all readers of a process share. Nothing here waits, reads a clock, or remembers.
 The rules that every format keeps:
 
-- ``wire`` is the only place that writes a frame, and `line_value` and `check_id` are the only way for a value that is
-  not data into one. They reject what could break out of its line; they never strip, since a stripped attack is one
-  that nobody hears of.
-- A call returns whole frames. A heartbeat and a comment are lines that belong to the frame after them.
+- Only ``wire`` writes frames, and a value that is not data enters one through `line_value` or `check_id` alone. Both
+  reject values that could break out of their line, and never strip them, which would hide an attack.
+- A call returns whole frames. An SSE heartbeat is a comment line, which belongs to the frame after it.
 - The body of an entry is made once per format and shared by every reader; adding the id is one concatenation.
 - Control events are called ``stream.*``; `check_type` keeps those names, ``open`` and ``error`` from applications.
 
-A frame's parts, by whatever means the format has: type, data, id (resume here), retry_ms (wait before reconnecting).
+A frame's parts, as far as the format has them: type, data, id (resume here), retry_ms (wait before reconnecting).
 The control events and their data:
 
     stream.open       {}                                  first frame; id = where this stream starts
-    stream.gap        {"channel", "reason", "missed"}     continuity could not be proven; id = behind the gap
+    stream.gap        {"channel", "reason", "missed"}     continuity could not be proven; id = behind the gap, if any
     stream.position   {}                                  filtered entries moved the position; id = the new one
     stream.end        {"channel", "reason"}               the channel's end; id = behind it
     stream.error      {"message"} or {"message", "detail"}  the source failed; the stream ends
@@ -29,29 +28,40 @@ import re
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import pydantic_core
 
 from ..errors import InvalidInput
 from ..events import END_TYPE, Entry
 
-# What our own ids are made of (docs/architecture.md): safe in a header, in an SSE line and between JSON quotes.
+# The alphabet of this library's ids (docs/architecture.md): safe in a header, in an SSE line and between JSON quotes.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 
+class ControlEvent(NamedTuple):
+    """The content of a control event's frame; `id` and `retry_ms` are checked. See `Format.control`."""
+
+    type: str
+    data: Mapping[str, Any]
+    channel: str | None
+    id: bytes | None
+    retry_ms: int | None
+
+
 class Format(ABC):
-    """How entries look on one kind of connection.
+    """The bytes of entries on one kind of connection.
 
     Attributes:
-        name: how the format is asked for, and its key in ``Entry.bodies``.
+        name: the format's name in requests, and its key in ``Entry.bodies``.
         content_type: the response header's value.
-        media_types: what in an Accept header asks for it, in lower case, the preferred one first.
+        media_types: its types in an Accept header, in lower case, the preferred one first.
         joins: frames may be concatenated into one write; False where each is a message of its own.
         tells: control events reach the client. Where they do not (text), a failed source should cut the connection,
-            and a stream of channels cannot tell its gaps.
-        finite: only for sources that end; see `prefix`.
+            and a stream of channels cannot report its gaps.
+        cuts: a stream of channels that must end before its channels did is cut as well, not closed.
+        raw: a frame is the item's own bytes, unchanged.
         prefix, separator, suffix: bytes before the first frame, between two frames, and after the last; empty except
             in a JSON array. Heartbeats stand anywhere and take no separator.
     """
@@ -61,22 +71,23 @@ class Format(ABC):
     media_types: ClassVar[tuple[str, ...]]
     joins: ClassVar[bool] = True
     tells: ClassVar[bool] = True
-    finite: ClassVar[bool] = False
+    cuts: ClassVar[bool] = False
+    raw: ClassVar[bool] = False
     prefix: ClassVar[bytes] = b""
     separator: ClassVar[bytes] = b""
     suffix: ClassVar[bytes] = b""
 
     @abstractmethod
     def body(self, channel: str, entry: Entry) -> bytes:
-        """Everything of an entry's frame but the id: what ``Entry.bodies`` caches."""
+        """An entry's frame without the id, cached in ``Entry.bodies``."""
 
     @abstractmethod
     def with_id(self, body: bytes, id: bytes) -> bytes:
         """The whole frame of a stored entry; a client that saw it resumes at `id`."""
 
-    @abstractmethod
     def without_id(self, body: bytes) -> bytes:
-        """The whole frame of an ephemeral entry: it moves no position."""
+        """The whole frame of an ephemeral entry, which moves no position: its body, unless the format completes it."""
+        return body
 
     @abstractmethod
     def render(self, event_type: str | None, data: bytes, kind: str, id: str | None = None) -> bytes:
@@ -84,8 +95,8 @@ class Format(ABC):
 
         Args:
             event_type: its type; None for a plain item, which NDJSON and JSON arrays write without an envelope.
-            data: its encoded data, and
-            kind: ``J`` or ``T``, both from `encode_data`.
+            data: its data from `encode_data`.
+            kind: ``J`` or ``T``, from `encode_data`.
             id: the application's own id, any text on one line.
 
         Raises:
@@ -93,7 +104,6 @@ class Format(ABC):
             InvalidInput: the id holds CR, LF, NUL or a lone surrogate.
         """
 
-    @abstractmethod
     def control(
         self,
         event_type: str,
@@ -103,35 +113,50 @@ class Format(ABC):
         id: bytes | None = None,
         retry_ms: int | None = None,
     ) -> bytes:
-        """The whole frame of a control event; empty where the format carries none."""
+        """The whole frame of a control event; empty where the format carries none.
+
+        Args:
+            event_type: its type, ``stream.*``.
+            data: its data.
+            channel: the channel that the event concerns; None: the connection.
+            id: the position at which a client that saw the event resumes; None leaves the client's last id.
+            retry_ms: milliseconds to wait before a reconnect, at least 1; None leaves the client's last value.
+
+        Raises:
+            InvalidInput: the id is not one of this library, or `retry_ms` is less than 1.
+        """
+        if id is not None:
+            check_id(id)
+        if retry_ms is not None and (type(retry_ms) is not int or retry_ms < 1):  # 0 is a hot loop in Chromium
+            raise InvalidInput(f"retry_ms must be an int of at least 1, got {retry_ms!r}")
+        return self.control_frame(ControlEvent(event_type, data, channel, id, retry_ms))
+
+    def control_frame(self, event: ControlEvent) -> bytes:
+        """The frame of `control`; a format that carries control events overrides it."""
+        return b""
 
     @abstractmethod
     def heartbeat(self) -> bytes:
-        """What shows that the connection lives, and that no client takes for an event; may be empty."""
+        """Bytes that show that the connection lives, and that no client takes for an event; may be empty."""
 
-    @abstractmethod
-    def comment(self, text: str) -> bytes:
-        """One line that clients ignore, to go out directly before a frame; empty where the format has none."""
+    def gap(self, channel: str, reason: str, missed: int | None, id: bytes | None) -> bytes:
+        """The frame of a gap; `id` is the position behind it, so that report and position arrive together.
 
-    def open(self, id: bytes, retry_ms: int) -> bytes:
-        """The first frame: a client can resume from `id` before it saw an event."""
-        return self.control("stream.open", {}, id=id, retry_ms=retry_ms)
-
-    def gap(self, channel: str, reason: str, missed: int | None, id: bytes) -> bytes:
-        """Continuity is broken; `id` is the position behind the gap, so telling and committing are one frame."""
+        `id` is None where another gap follows, which the client must get before it may resume behind both.
+        """
         data = {"channel": channel, "reason": reason, "missed": missed}
         return self.control("stream.gap", data, channel=channel, id=id)
 
     def position(self, id: bytes) -> bytes:
-        """Entries that a filter hides moved the position."""
+        """The frame of a position that hidden entries moved."""
         return self.control("stream.position", {}, id=id)
 
-    def end(self, channel: str, reason: str | None, id: bytes) -> bytes:
+    def end(self, channel: str, reason: str | None, id: bytes | None) -> bytes:
         """The end of a channel whose stored end is gone; the same shape as the stored one."""
         return self.control(END_TYPE, {"channel": channel, "reason": reason}, channel=channel, id=id)
 
     def error(self, message: str, detail: Mapping[str, Any] | None = None) -> bytes:
-        """The source failed; `detail` only for eyes that may see it. Accepts any text: it often is an exception's."""
+        """The frame of a failed source, with `detail` for debugging only. Accepts any text, such as an exception's."""
         data: dict[str, Any] = {"message": message}
         if detail is not None:
             data["detail"] = detail
@@ -140,8 +165,8 @@ class Format(ABC):
     def retry(self, retry_ms: int, reason: str | None = None) -> bytes:
         """The last frame of a connection that the server ends: drained, too old, or refused for now.
 
-        It is an event of its own, ``stream.close``, because httpx-sse and the OpenAI decoder make an empty event of a
-        frame that holds only ``retry:``. It carries no id: the client keeps the last one.
+        An event of its own, ``stream.close``, because httpx-sse and the OpenAI decoder make an empty event of a frame
+        that holds only ``retry:``. The frame carries no id, so that the client keeps its last one.
         """
         return self.control("stream.close", {"reason": reason}, retry_ms=retry_ms)
 
@@ -167,22 +192,15 @@ def line_value(what: str, value: str) -> bytes:
 def check_id(id: bytes) -> bytes:
     """Returns `id` if it has the form of our own ids; raises `InvalidInput` if not, or if it is empty.
 
-    One C call for the good case: it runs for every frame of a stored entry.
+    One C call for a valid id, since the check runs for every frame of a stored entry.
     """
     if not id or id.translate(None, _ID_BYTES):
         raise InvalidInput(f"an id of this library consists of [A-Za-z0-9_.-], got {id!r:.120}")
     return id
 
 
-def check_retry(retry_ms: int) -> int:
-    """Returns `retry_ms`; raises `InvalidInput` for what is no positive int: 0 is a hot loop in Chromium."""
-    if type(retry_ms) is not int or retry_ms < 1:
-        raise InvalidInput(f"retry_ms must be an int of at least 1, got {retry_ms!r}")
-    return retry_ms
-
-
 def encode_json(value: Any) -> bytes:
-    """`value` as JSON on one line, whatever it is: an error's own data must not fail the error."""
+    """Any `value` as JSON on one line, since the frame of an error must not fail over the error's data."""
     try:
         return pydantic_core.to_json(value, inf_nan_mode="null", serialize_unknown=True)
     except (ValueError, RecursionError):  # a lone surrogate in an exception's message, a cycle, a broken serializer
@@ -200,6 +218,6 @@ def _plain(value: Any, depth: int = 4) -> Any:
 
 
 def _plain_text(value: Any) -> str:
-    # reprlib bounds the depth and survives a __repr__ that raises
+    # `reprlib` bounds the depth and survives a __repr__ that raises.
     text = value if isinstance(value, str) else reprlib.repr(value)
     return text.encode("utf-8", "replace").decode()

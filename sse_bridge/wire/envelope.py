@@ -3,27 +3,26 @@
     {"type":"order.paid","channel":"orders:42","published_at_ms":1790000000000,"data":{…},"id":"…"}
 
 ``data`` is the event's own JSON, spliced in without parsing, or a string for `Text`. ``id`` is missing on ephemeral
-events; control events have no ``published_at_ms``, and no ``channel`` unless they are about one; ``retry_ms`` stands
-where SSE has a ``retry:`` line. The id comes last, so that everything before it can be shared.
+events; control events have no ``published_at_ms``, and no ``channel`` unless they concern one; ``retry_ms`` stands
+for the ``retry:`` line of SSE. The id comes last, so that all bytes before it can be shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from ..events import Entry, check_type
-from .base import Format, check_id, check_retry, encode_json, line_value
+from .base import ControlEvent, Format, check_id, encode_json, line_value
 
 
 class EnvelopeFormat(Format):
     """Formats whose frames are one JSON object each; `terminator` ends a frame."""
 
     terminator: ClassVar[bytes] = b""
-    bare_items: ClassVar[bool] = False  # a source's plain items are written as they are
+    bare_items: ClassVar[bool] = False  # a source's plain items have no envelope
 
     @override
     def body(self, channel: str, entry: Entry) -> bytes:
@@ -40,6 +39,10 @@ class EnvelopeFormat(Format):
         return b"%b}%b" % (body, self.terminator)
 
     @override
+    def heartbeat(self) -> bytes:
+        return b"\n"  # white space between two JSON values: an empty line, or nothing in an array
+
+    @override
     def render(self, event_type: str | None, data: bytes, kind: str, id: str | None = None) -> bytes:
         if event_type is None and id is None and self.bare_items:
             return json_value(data, kind) + self.terminator
@@ -48,32 +51,19 @@ class EnvelopeFormat(Format):
         return b'{"type":' + type_string + b',"data":' + json_value(data, kind) + id_member + b"}" + self.terminator
 
     @override
-    def control(
-        self,
-        event_type: str,
-        data: Mapping[str, Any],
-        *,
-        channel: str | None = None,
-        id: bytes | None = None,
-        retry_ms: int | None = None,
-    ) -> bytes:
-        channel_member = b"" if channel is None else b',"channel":' + _channel_string(channel)
-        retry_member = b"" if retry_ms is None else b',"retry_ms":%d' % check_retry(retry_ms)
-        id_member = b"" if id is None else b',"id":"' + check_id(id) + b'"'
+    def control_frame(self, event: ControlEvent) -> bytes:
+        channel_member = b"" if event.channel is None else b',"channel":' + _channel_string(event.channel)
+        retry_member = b"" if event.retry_ms is None else b',"retry_ms":%d' % event.retry_ms
+        id_member = b"" if event.id is None else b',"id":"%b"' % event.id
         return b'{"type":%b%b,"data":%b%b%b}%b' % (
-            _type_string(event_type), channel_member, encode_json(data), retry_member, id_member, self.terminator,
+            _type_string(event.type), channel_member, encode_json(event.data), retry_member, id_member, self.terminator,
         )  # fmt: skip
-
-    @override
-    def comment(self, text: str) -> bytes:
-        line_value("a comment", text)  # the same rule for every format, though this one has no place for it
-        return b""
 
 
 def json_value(data: bytes, kind: str) -> bytes:
-    """An event's data as JSON on one line: `Json` as it came, `Text` as a string.
+    """An event's data as JSON on one line: `Json` unchanged, `Text` as a string.
 
-    Valid UTF-8 whatever came, for a WebSocket server closes the connection over anything else.
+    Always valid UTF-8, since a WebSocket server closes the connection over anything else.
     """
     if kind == "T":
         return encode_json(data.decode("utf-8", "replace"))
@@ -81,7 +71,7 @@ def json_value(data: bytes, kind: str) -> bytes:
         data.decode()
     except UnicodeDecodeError:
         data = data.decode("utf-8", "replace").encode()
-    if b"\n" in data or b"\r" in data:  # between tokens; inside strings JSON has them escaped
+    if b"\n" in data or b"\r" in data:  # between tokens, since JSON escapes them in strings
         data = data.replace(b"\r", b" ").replace(b"\n", b" ")
     return data
 

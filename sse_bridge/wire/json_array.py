@@ -1,8 +1,8 @@
 """One JSON array, for sources that end: clients that parse the whole body at once read it with any JSON parser.
 
-The elements are a source's plain items, or envelopes where it yields typed events. The format stays stateless: whoever
-writes the body puts `prefix` before the first frame, `separator` between two and `suffix` after the last, also after
-an error. There is no first frame to open the stream, nor one to close it: the array is the client's data only.
+The elements are a source's plain items, or envelopes where it yields typed events. The format stays stateless: the
+source's script puts `prefix` before the first frame, `separator` between two and `suffix` after the last, also after
+an error. No frame opens or closes the stream: the array holds the source's items only.
 """
 
 from __future__ import annotations
@@ -20,19 +20,10 @@ class JSONArray(EnvelopeFormat):
     name: ClassVar[str] = "json_array"
     content_type: ClassVar[str] = "application/json"
     media_types: ClassVar[tuple[str, ...]] = ("application/json",)
-    finite: ClassVar[bool] = True
     prefix: ClassVar[bytes] = b"["
     separator: ClassVar[bytes] = b",\n"
     suffix: ClassVar[bytes] = b"]\n"
     bare_items: ClassVar[bool] = True
-
-    @override
-    def heartbeat(self) -> bytes:
-        return b"\n"  # whitespace between the tokens of an array
-
-    @override
-    def open(self, id: bytes, retry_ms: int) -> bytes:
-        return b""
 
     @override
     def position(self, id: bytes) -> bytes:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from typing_extensions import override
-
 from .envelope import EnvelopeFormat
 
 
@@ -22,10 +20,6 @@ class NDJSON(EnvelopeFormat):
     )  # fmt: skip
     terminator: ClassVar[bytes] = b"\n"
     bare_items: ClassVar[bool] = True
-
-    @override
-    def heartbeat(self) -> bytes:
-        return b"\n"
 
 
 NDJSON_FORMAT = NDJSON()

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
-from typing_extensions import Self
 
 from sse_bridge import Bridge
 from tests.acceptance.log import Log, place

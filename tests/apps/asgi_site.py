@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +18,7 @@ from django.urls import path
 from flask import Flask, Response
 
 from sse_bridge import Bridge, configure
-from sse_bridge_asgi import EventStreamApp, SSEBridgeMiddleware, WsgiApp
+from sse_bridge_asgi import EventStreamApp, SSEBridgeMiddleware, WsgiApp, send_source
 from sse_bridge_django import event_stream as django_event_stream
 from sse_bridge_flask import SSEBridge
 from sse_bridge_flask import event_stream as flask_event_stream
@@ -70,6 +71,11 @@ def flask_page() -> str:
 flask_app = WsgiApp(flask)
 
 
+async def numbers(count: int) -> AsyncIterator[Any]:
+    for number in range(count):
+        yield {"event": "number", "data": [number, "x" * 1000]}
+
+
 async def _page(send: Any, value: Any) -> None:
     body = json.dumps(value).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -84,7 +90,9 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "lifespan.shutdown.complete"})
         return
     query = dict(parse_qsl(scope["query_string"].decode()))
-    if scope["path"].startswith("/django/"):
+    if scope["type"] == "websocket" and scope["path"] == "/numbers":
+        await send_source(scope, receive, send, numbers(int(query["count"])), bridge=bridge)
+    elif scope["path"].startswith("/django/"):
         await django_app(scope, receive, send)
     elif scope["path"].startswith("/flask/"):
         await flask_app(scope, receive, send)

@@ -19,7 +19,8 @@ from sse_bridge.streams import Cors, scope_request, send_refusal, send_stream, s
 from tests.support.process import ROOT
 
 PAGE = b"""<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><title>client</title>
-<script type=module>import * as client from "/static/sse_bridge/client.js"; Object.assign(globalThis, client);</script>"""
+<script type=module>import * as client from "/static/sse_bridge/client.js"; Object.assign(globalThis, client);</script>
+<body data-position="%b">"""
 EXAMPLES = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "browser.md").read_text(), re.DOTALL)
 EXAMPLE_STARTS = {"page.js": "import", "events.js": "// events.js", "native.js": "const source"}
 
@@ -70,7 +71,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     path = scope["path"]
     if path == "/orders/42/events/":  # the address in the docs
-        scope, path = {**scope, "query_string": b"channel=orders:42"}, "/events/"
+        scope, path = {**scope, "query_string": b"channel=orders:42&" + scope["query_string"]}, "/events/"
     channel = parse_qs(scope["query_string"].decode()).get("channel", [""])[0]
     if path == "/events/":
         await _events(scope, receive, send, channel)
@@ -87,4 +88,5 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     elif path.startswith("/static/"):
         await files({**scope, "path": path.removeprefix("/static"), "root_path": ""}, receive, send)
     else:
-        await _answer(send, 200, {"content-type": "text/html"}, PAGE)
+        position = await bridge.aposition("orders:42")
+        await _answer(send, 200, {"content-type": "text/html"}, PAGE % position.encode())

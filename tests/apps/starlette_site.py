@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, WebSocket
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -19,7 +19,7 @@ from sse_bridge import Bridge
 from sse_bridge.errors import NotAuthenticated
 from sse_bridge.streams import StreamRequest
 from sse_bridge_asgi import EventStreamApp
-from sse_bridge_starlette import EventSourceResponse, EventStream, stream_request
+from sse_bridge_starlette import EventSourceResponse, EventStream, send_source, stream_request
 
 bridge = Bridge(linger_seconds=0.0, heartbeat_seconds=0.5)
 background: list[str] = []
@@ -89,6 +89,15 @@ async def ask(question: Question) -> EventSourceResponse:
             await asyncio.sleep(0)
 
     return EventSourceResponse(answer(), bridge=bridge)
+
+
+@app.websocket("/ask")
+async def ask_by_socket(websocket: WebSocket, words: str) -> None:
+    async def answer() -> AsyncIterator[Any]:
+        for word in words.split(","):
+            yield {"event": "token", "data": word}
+
+    await send_source(websocket, answer(), bridge=bridge)
 
 
 @app.get("/count")

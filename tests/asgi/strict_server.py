@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
-
-from typing_extensions import Self
 
 from tests.support.wait import await_for
 

@@ -14,7 +14,7 @@ from sse_bridge.errors import ConfigurationError, NotAuthenticated, TooManyStrea
 from sse_bridge.streams import Grant
 from sse_bridge_asgi import EventStreamApp
 from tests.asgi.conftest import nothing_left
-from tests.asgi.strict_server import Http, Lifespan
+from tests.asgi.strict_server import Http, Lifespan, WebSocket
 from tests.support.sse_parser import Frame, SSEParser
 from tests.support.wait import await_for
 
@@ -76,6 +76,30 @@ async def test_ndjson_by_accept_and_by_name(bridge: Bridge) -> None:
             assert [json.loads(line)["type"] for line in lines] == ["stream.open", "order.paid"]
 
 
+async def test_a_format_that_the_app_names_is_not_negotiated(bridge: Bridge) -> None:
+    app = EventStreamApp(bridge, channels="a", start="earliest", format="sse-data", type_in_data=True)
+    await bridge.apublish("a", {"n": 0}, type="order.paid")
+    async with Http(app, "/events?format=ndjson", headers={"Accept": "application/x-ndjson"}) as client:
+        body = await client.read_until(b"\n\n")
+        assert client.headers["content-type"] == "text/event-stream"
+        assert "vary" not in client.headers
+        assert body.startswith(b":\nid: ")
+        assert body.endswith(b'\ndata: {"type":"order.paid","n":0}\n\n')
+
+
+async def test_an_end_that_the_format_cannot_tell_is_a_204_at_the_next_request(bridge: Bridge) -> None:
+    app = EventStreamApp(bridge, channels="a", start="earliest", format="sse-data")
+    position = await bridge.apublish("a", 1)
+    async with Http(app, "/events") as client:
+        await client.read_until(b"data: 1\n\n")
+        await bridge.aclose_channel("a")
+        assert (await client.read_all()).endswith(b"data: 1\n\n")
+    async with Http(app, "/events", headers={"Last-Event-ID": str(position)}) as client:
+        assert await client.read_all() == b""
+        assert client.status == 204
+    await nothing_left(bridge)
+
+
 async def test_the_end_ends_the_body_and_then_204(bridge: Bridge) -> None:
     await bridge.apublish("a", 1)
     await bridge.aclose_channel("a")
@@ -91,11 +115,33 @@ async def test_the_end_ends_the_body_and_then_204(bridge: Bridge) -> None:
         assert await client.head() == 204
 
 
+async def test_an_end_is_asked_of_the_log_before_the_status(bridge: Bridge) -> None:
+    """An id may say what its history said, which the broker has lost: forged here."""
+    await bridge.apublish("a", 1)
+    closed = await bridge.aclose_channel("a")
+    open_ = await bridge.apublish("b", 1)
+    ids = {"a": f"{closed}".removesuffix("-e") + "-e", "b": f"{open_}-e"}
+    both = f"{ids['a']}.{ids['b']}"
+    app = EventStreamApp(bridge, authorize=everybody)
+    async with Http(app, "/?channel=a", headers={"Last-Event-ID": ids["a"], "Cookie": "x=1"}) as client:
+        assert await client.read_all() == b""
+        assert (client.status, "content-type" in client.headers) == (204, False)
+    for target, id in (("/?channel=b", ids["b"]), ("/?channel=a&channel=b", both)):
+        async with Http(app, target, headers={"Last-Event-ID": id}) as client:
+            opened = frames(await client.read_until(b"\n\n"))
+            assert (client.status, opened[0].event) == (200, "stream.open")
+            event = await bridge.apublish("b", 2)
+            got = frames(await client.read_until(b"data: 2\n\n"))
+            assert [frame.event for frame in got if frame.event == "stream.gap"] == []
+            assert got[-1].id.endswith(str(event))
+    await nothing_left(bridge)
+
+
 async def test_head_costs_no_reader(bridge: Bridge) -> None:
     async with Http(EventStreamApp(bridge, channels="a"), method="HEAD") as client:
         assert await client.read_all() == b""
         assert (client.status, client.headers["content-type"]) == (200, "text/event-stream")
-        assert not bridge.loop_hub().board.feeds
+        assert not bridge.loop_hub().state.feeds
 
 
 def authorize(scope: Any, channels: tuple[str, ...]) -> Any:
@@ -140,7 +186,7 @@ async def test_refusals(bridge: Bridge, target: str, headers: dict[str, str], st
     async with Http(app, target, method="HEAD", headers=headers) as client:
         assert await client.read_all() == b""
         assert client.status == status
-    assert not bridge.loop_hub().board.feeds
+    assert not bridge.loop_hub().state.feeds
 
 
 async def test_other_methods_are_405(bridge: Bridge) -> None:
@@ -183,6 +229,8 @@ def test_refuses_to_start_without_a_decision() -> None:
         EventStreamApp(Bridge(), authorize=True)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="Bridge"):
         EventStreamApp("memory://", channels="a")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"sse-data.*got 'sse_data'"):
+        EventStreamApp(Bridge(), channels="a", format="sse_data")
 
 
 async def test_default_bridge_and_lifespan(bridge: Bridge) -> None:
@@ -198,15 +246,6 @@ async def test_default_bridge_and_lifespan(bridge: Bridge) -> None:
         await app({"type": "raw"}, None, None)  # type: ignore[arg-type]
 
 
-async def test_a_closed_bridge_is_503() -> None:
-    bridge = Bridge()
-    app = EventStreamApp(bridge, channels="a")
-    await bridge.aclose()
-    async with Http(app) as client:
-        await client.read_all()
-        assert client.status == 503
-
-
 async def test_closing_the_bridge_ends_the_streams() -> None:
     bridge = Bridge()
     async with Http(EventStreamApp(bridge, channels="a")) as client:
@@ -214,6 +253,21 @@ async def test_closing_the_bridge_ends_the_streams() -> None:
         await bridge.aclose()
         await client.read_all()
         assert client.complete
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_closing_the_bridge_ends_the_connections(follows: bool) -> None:
+    bridge = Bridge()
+    async with WebSocket(EventStreamApp(bridge, authorize=everybody), "/?channel=a" if follows else "/") as client:
+        client.say('{"type": "ping"}')
+        for kind in ["stream.open"] * follows + ["stream.pong"]:
+            assert json.loads(await client.take())["type"] == kind
+        await bridge.aclose()
+        if not follows:  # nothing of the bridge can wake it
+            client.say('{"type": "subscribe", "channels": ["a"]}')
+        assert json.loads(await client.take())["data"] == {"reason": "unavailable"}
+        await client.ended()
+        assert client.closed == 4503
 
 
 # The client leaves in every phase, and everything is given back (the fixture looks).

@@ -238,3 +238,21 @@ def test_sigterm_says_goodbye_on_every_transport(kind: str) -> None:
                 client.recv(10)
             assert client.close_code == 4503
         wait_for(lambda: not site.process.alive, what="the server's end")
+
+
+def test_a_source_over_websocket(site: Server) -> None:
+    with websocket(site, "/numbers?count=200") as client:
+        messages = [json.loads(client.recv(20)) for _ in range(202)]
+        assert [message["type"] for message in messages] == ["stream.open", *["number"] * 200, "stream.end"]
+        assert [message["data"][0] for message in messages[1:-1]] == list(range(200))
+        with pytest.raises(ConnectionClosed):
+            client.recv(20)
+        assert client.close_code == 1000
+    nothing_held(site)
+
+
+def test_a_client_that_leaves_closes_its_source(site: Server) -> None:
+    with websocket(site, "/numbers?count=1000000000") as client:
+        assert json.loads(client.recv(20))["type"] == "stream.open"
+        assert held(site)["streams"] == 1
+    nothing_held(site)

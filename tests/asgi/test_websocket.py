@@ -313,7 +313,7 @@ async def test_the_drain_says_goodbye(bridge: Bridge) -> None:
 
 
 async def test_a_connection_that_follows_nothing_is_closed(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sse_bridge.streams.websocket.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("sse_bridge.streams.websockets.protocol.IDLE_SECONDS", 0.0)
     async with WebSocket(EventStreamApp(bridge, authorize=everybody)) as client:
         assert (await take(client))["data"] == {"reason": "idle"}
         await client.ended()
@@ -324,7 +324,7 @@ async def test_the_log_cannot_be_read(bridge: Bridge, monkeypatch: pytest.Monkey
     app = EventStreamApp(bridge, authorize=everybody)
     async with WebSocket(app) as client:
         await ask(client, type="subscribe", channels=["a"])
-        monkeypatch.setattr("sse_bridge.streams.websocket_session.OPENING_SECONDS", 0.0)
+        monkeypatch.setattr("sse_bridge.streams.lifecycle.opening.OPENING_SECONDS", 0.0)
         monkeypatch.setattr(bridge.backend, "aread", lambda requests: asyncio.Event().wait())
         error = await ask(client, type="subscribe", channels=["b"], after="earliest")
         assert error["data"]["detail"] == {"status": 503, "request": "subscribe"}

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sse_bridge.backends.base import Append, Appended, NewEntry, Upstream
+from sse_bridge.backends.base import Append, Appended, NewEntry, Upstream, pages_of
+from sse_bridge.errors import BackendUnavailable, SSEBridgeError
 from sse_bridge.events import Entry, Visibility, new_token
-from sse_bridge.follow.page import Page, ReadRequest
-from sse_bridge.records import Announcement, record_head
+from sse_bridge.records.codec import Announcement, record_head
+from sse_bridge.records.continuity import Page, ReadRequest
+from tests.support.wait import await_for
 
 COLOURS = ("threads", "asyncio")
 
@@ -30,8 +32,10 @@ class Recorder:
     def confirmed(self, channel: str) -> None:
         self.told.append(("confirmed", channel))
 
-    def lost(self, channels: Sequence[str] | None, why: str) -> None:
+    def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
         self.told.append(("lost", channels))
+        if error is not None:
+            self.told.append(("refused", error))
 
     def flush(self) -> None:
         self.flushes += 1
@@ -65,10 +69,13 @@ class Side:
     async def publish(self, channel: str, *data: bytes, **options: Any) -> Appended:
         return await self.append(batch(channel, *data, **options))
 
-    async def read(self, *requests: ReadRequest) -> list[Page]:
+    async def outcomes(self, *requests: ReadRequest) -> list[Page | SSEBridgeError]:
         if self.colour == "asyncio":
             return await self.backend.aread(requests)  # type: ignore[no-any-return]
         return await asyncio.to_thread(self.backend.read, requests)
+
+    async def read(self, *requests: ReadRequest) -> list[Page]:
+        return pages_of(await self.outcomes(*requests))
 
     async def page(self, channel: str, **options: Any) -> Page:
         return (await self.read(ReadRequest(channel, **options)))[0]
@@ -86,6 +93,18 @@ class Side:
         for upstream in self._upstreams:
             await asyncio.to_thread(upstream.close) if self.colour == "threads" else upstream.close()
         await self.backend.aclose()
+
+
+async def published_again(side: Side, channel: str, *data: bytes) -> Appended:
+    """Publishes as soon as the server, which was away for a deadline, is found to be back."""
+
+    async def attempt() -> Appended | None:
+        try:
+            return await side.publish(channel, *data)
+        except BackendUnavailable:
+            return None
+
+    return await await_for(attempt, what="a server that is back")
 
 
 async def append_each(side: Side, batches: Sequence[Append]) -> list[Any]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from sse_bridge import Bridge
+from sse_bridge.backends.adapt import both_colours
 from sse_bridge.backends.memory import MemoryBackend
 from sse_bridge.config import Settings
-from sse_bridge.errors import ChannelClosed, ConfigurationError
+from sse_bridge.errors import BridgeClosed, ChannelClosed, ConfigurationError
 
 
 class SyncOnly:
@@ -74,6 +79,52 @@ def test_both_at_once(kind: Any) -> None:
         assert asyncio.run(read()) == ["from a thread"]
 
 
+@pytest.mark.parametrize("kind", [SyncOnly, AsyncOnly])
+def test_a_forked_child_publishes(kind: Any) -> None:
+    with Bridge(backend=kind()) as bridge:
+        bridge.publish("a", 1)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)  # it would wait for the parent's thread for ever
+            try:
+                bridge.publish("a", 2)
+                bridge.close()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert bridge.publish("a", 3).offset == 2
+
+
 def test_no_colour_at_all() -> None:
     with pytest.raises(ConfigurationError, match="append, read, upstream, close"):
         Bridge(backend=object())
+
+
+def test_a_call_that_a_closed_loop_leaves_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a call under way, nor one that came as the loop ended, waits for ever."""
+    asked = threading.Event()
+
+    async def never(batch: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    backend: Any = AsyncOnly()
+    backend.aappend = never
+    adapted: Any = both_colours(backend)
+    link = adapted.upstream(Unheard())
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(adapted.append, None)
+        assert asked.wait(10)
+        adapted.close()
+        with pytest.raises(BridgeClosed, match="before it answered"):
+            under_way.result(10)
+        monkeypatch.setattr(link._loop, "is_running", lambda: True)  # as it was a moment ago
+        pool.submit(link.close).result(10)
+
+
+class Unheard:
+    """A sink that nothing is told."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None

@@ -12,8 +12,8 @@ from sse_bridge.backends.memory import MemoryBackend
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.config import Settings
 from sse_bridge.errors import ChannelClosed
-from sse_bridge.events import GENESIS, new_token
-from sse_bridge.follow.page import ReadRequest
+from sse_bridge.events import GENESIS, NO_EPOCH, new_token
+from sse_bridge.records.continuity import Point, ReadRequest
 from tests.backends.sides import COLOURS, Recorder, Side, batch, datas, offsets
 from tests.support.wait import await_for
 
@@ -58,11 +58,21 @@ async def test_an_entry_comes_back_as_it_went(side: Side) -> None:
     assert entry.time_ms > 1_700_000_000_000
 
 
-async def test_reading_a_quiet_channel_gives_it_an_epoch(side: Side) -> None:
-    page = await side.page("quiet")
-    assert (page.top, page.top_check, page.first, page.entries) == (0, GENESIS, 1, [])
-    assert (await side.page("quiet")).epoch == page.epoch
-    assert (await side.publish("quiet", b"1")).epoch == page.epoch
+async def test_a_channel_without_entries_has_a_page_and_no_epoch(side: Side) -> None:
+    page = await side.page("quiet", offset=-3)
+    assert (page.epoch, page.top, page.top_check) == (NO_EPOCH, 0, GENESIS)
+    assert (page.first, page.start, page.entries, page.closed, page.more) == (1, 1, [], False, False)
+    sink = Recorder()
+    side.upstream(sink).subscribe(["quiet"])
+    await await_for(lambda: sink.confirmations("quiet"))
+    told = await side.publish("quiet", b"ephemeral", ephemeral=True)
+    assert (told.epoch, told.last) == (NO_EPOCH, 0)
+    assert await side.page("quiet", epoch=NO_EPOCH) == await side.page("quiet")
+    at = await side.publish("quiet", b"1")
+    assert (await side.page("quiet", epoch=NO_EPOCH)).head == Point(at.epoch, 1, at.check)
+    await await_for(lambda: len(sink.entries) == 2)
+    assert [(entry.epoch, entry.offset, entry.prev, entry.stored) for _, entry in sink.entries] == [
+        (NO_EPOCH, 0, GENESIS, False), (at.epoch, 1, GENESIS, True)]  # fmt: skip
 
 
 async def test_ranges(side: Side) -> None:

@@ -15,8 +15,8 @@ from sse_bridge.backends import memory, memory_upstream
 from sse_bridge.backends.memory import Hold, MemoryBackend
 from sse_bridge.config import Settings
 from sse_bridge.errors import PublishBlocked
-from sse_bridge.follow.page import ReadRequest
 from sse_bridge.hub import loop
+from sse_bridge.records.continuity import ReadRequest
 from tests.backends.sides import batch
 
 
@@ -24,6 +24,7 @@ def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypa
     with Bridge("memory://") as bridge:
         backend = bridge.backend
         assert isinstance(backend, MemoryBackend)
+        bridge.publish("a", 0)
         holds = [backend.hold("a", 10) for _ in range(3)]
         leaving: list[threading.Thread] = []
 
@@ -44,8 +45,7 @@ def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypa
             def capacity(self, value: int) -> None: ...
 
         monkeypatch.setattr(memory, "Hold", Slow)
-        for _ in range(3):
-            backend.hold("a", 10)
+        holds += [backend.hold("a", 10) for _ in range(3)]
         bridge.publish("a", 1)
         leaving[0].join(10)
         assert not leaving[0].is_alive()
@@ -56,7 +56,7 @@ async def test_a_busy_loop_holds_bounded_memory_and_loses_nothing(monkeypatch: p
     monkeypatch.setattr(loop, "TICK_SECONDS", 1000.0)  # no position check helps
     async with Bridge("memory://") as bridge, bridge.asubscribe(["a", "b"]) as stream:
         assert await stream.wait_ready(10)
-        (upstream,) = bridge.backend._logs["a"].upstreams  # type: ignore[attr-defined]
+        (upstream,) = bridge.backend._upstreams["a"]  # type: ignore[attr-defined]
 
         def publish() -> None:
             for n in range(200):
@@ -91,7 +91,7 @@ def test_a_loop_that_is_gone_leaves_nothing_behind() -> None:
             gone.close()
             assert not stream.closed
         bridge.publish("a", 1)
-        assert bridge.backend._logs["a"].upstreams == set()  # type: ignore[attr-defined]
+        assert "a" not in bridge.backend._upstreams  # type: ignore[attr-defined]
 
         async def hubs() -> int:
             bridge.loop_hub()
@@ -100,17 +100,25 @@ def test_a_loop_that_is_gone_leaves_nothing_behind() -> None:
         assert asyncio.run(hubs()) == 1
 
 
-def test_readers_and_ephemeral_events_make_no_more_channels_than_allowed() -> None:
+def test_readers_and_ephemeral_events_make_no_channels_and_take_nobodys_log() -> None:
     backend = MemoryBackend(Settings(memory_max_channels=10))
+    for number in range(10):
+        backend.append(batch(f"log-{number}", b"x"))
     for number in range(100):
         backend.read([ReadRequest(f"read-{number}")])
         backend.append(batch(f"told-{number}", b"x", ephemeral=True))
-    assert len(backend._logs) == 10
+        backend.hold(f"held-{number}", 10).release()
+    assert list(backend._logs) == [f"log-{number}" for number in range(10)]
+    assert (backend.holds, backend._upstreams) == ({}, {})
 
 
 def test_channels_in_use_are_kept_however_many_they_are() -> None:
     backend = MemoryBackend(Settings(memory_max_channels=10))
     holds = [backend.hold(f"held-{number}", 10) for number in range(200)]
+    for hold in holds:
+        hold.offset = 10
+    for number in range(200):
+        backend.append(batch(f"held-{number}", b"x"))
     for number in range(300):
         backend.append(batch(f"quiet-{number}", b"x"))
     assert set(backend._logs) >= {f"held-{number}" for number in range(200)}
@@ -142,12 +150,13 @@ def test_room_is_made_at_the_price_of_one_append() -> None:
 
 async def test_who_waited_for_room_in_vain_is_forgotten() -> None:
     backend = MemoryBackend(Settings(block_timeout_seconds=0.01))
-    backend.hold("a", 1)
+    hold = backend.hold("a", 1)
     await backend.aappend(batch("a", b"1"))
     for _ in range(5):
         with pytest.raises(PublishBlocked):
             await backend.aappend(batch("a", b"2"))
     assert backend._room_waiters == []
+    hold.release()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -157,11 +166,12 @@ def test_a_hold_that_is_the_first_use_in_a_child_counts() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            backend.hold("a", 1)
+            hold = backend.hold("a", 1)
             backend.append(batch("a", b"1"))
             try:
                 backend.append(batch("a", b"2"))
             except PublishBlocked:
+                hold.release()
                 os._exit(0)
         finally:
             os._exit(1)

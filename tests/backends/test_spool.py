@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sse_bridge.backends.base import Append, Appended
-from sse_bridge.backends.letters import DeadLetter, decode_letter, encode_letter
-from sse_bridge.backends.spool import Spool
 from sse_bridge.config import Settings
 from sse_bridge.errors import BackendError, BackendUnavailable, ChannelClosed, ForeignRecord, PublishUncertain
+from sse_bridge.publishing.letters import DeadLetter, decode_letter, encode_letter
+from sse_bridge.publishing.spool import APPENDS_PER_TRIP, Spool
 from tests.backends.sides import batch
 
 AWAY = BackendUnavailable("away")
@@ -30,9 +30,9 @@ def flush(spool: Spool, now: float = 1.0) -> list[bytes]:
     while (step := spool.step(now, 0)) is not None and not step.wait:
         if step.probe is not None:
             spool.probed(step.probe, None, now)
-        for parcel in step.parcels:
-            taken += [entry.data for entry in parcel.batch.entries]
-            spool.settle(parcel, SENT, now, 0)
+        for merged in step.appends:
+            taken += [entry.data for entry in merged.batch.entries]
+            spool.settle(merged, SENT, now, 0)
     return taken
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_sent_to_a_broker_that_does_not_answer_a_read() -> None:
     one.keep(batch("a", b"1"), 0.0, 0, AWAY)
     step = one.step(0.0, 0)
     assert step is not None
-    assert (step.probe, step.parcels) == ("a", ())
+    assert (step.probe, step.appends) == ("a", ())
     one.probed("a", AWAY, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
@@ -82,14 +82,14 @@ def test_an_event_of_unknown_fate_keeps_its_nonce_and_the_age_of_its_first_attem
     one.probed("a", None, 50.0)
     step = one.step(50.0, 0)
     assert step is not None
-    (parcel,) = step.parcels
-    assert parcel.batch.entries == event.entries  # alone: merged with others it could not be recognised
-    assert parcel.batch.unknown_since == 42.0
-    one.settle(parcel, AWAY, 60.0, 0)
+    (merged,) = step.appends
+    assert merged.batch.entries == event.entries  # alone: merged with others it could not be recognised
+    assert merged.batch.unknown_since == 42.0
+    one.settle(merged, AWAY, 60.0, 0)
     one.probed("a", None, 61.0)
     step = one.step(61.0, 0)
     assert step is not None
-    assert step.parcels[0].batch.unknown_since == 42.0
+    assert step.appends[0].batch.unknown_since == 42.0
 
 
 def test_a_merged_parcel_of_unknown_fate_is_looked_up_one_by_one() -> None:
@@ -99,13 +99,13 @@ def test_a_merged_parcel_of_unknown_fate_is_looked_up_one_by_one() -> None:
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    assert len(step.parcels[0].batch.entries) == 3
-    one.settle(step.parcels[0], PublishUncertain("?", unknown_since=7.0), 10.0, 0)
+    assert len(step.appends[0].batch.entries) == 3
+    one.settle(step.appends[0], PublishUncertain("?", unknown_since=7.0), 10.0, 0)
     one.probed("a", None, 11.0)
     step = one.step(11.0, 0)
     assert step is not None
-    assert [entry.data for entry in step.parcels[0].batch.entries] == [b"0"]
-    assert step.parcels[0].batch.unknown_since == 7.0
+    assert [entry.data for entry in step.appends[0].batch.entries] == [b"0"]
+    assert step.appends[0].batch.unknown_since == 7.0
 
 
 def test_what_the_log_can_never_prove_is_raised_or_dead() -> None:
@@ -115,7 +115,7 @@ def test_what_the_log_can_never_prove_is_raised_or_dead() -> None:
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    one.settle(step.parcels[0], PublishUncertain("the log does not reach back"), 2.0, 5000)
+    one.settle(step.appends[0], PublishUncertain("the log does not reach back"), 2.0, 5000)
     (letter,) = one.letters
     assert (letter.reason, letter.uncertain, letter.at_ms, letter.unknown_ms) == ("uncertain", True, 5000, 4000)
     assert letter.batch.unknown_since is None
@@ -128,7 +128,7 @@ def test_a_refusal_that_may_pass_waits_and_others_do_not_wait_for_it() -> None:
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    first, second = step.parcels
+    first, second = step.appends
     one.settle(first, BackendError("OOM"), 0.0, 0)
     one.settle(second, SENT, 0.0, 0)
     step = one.step(0.0, 0)
@@ -138,13 +138,30 @@ def test_a_refusal_that_may_pass_waits_and_others_do_not_wait_for_it() -> None:
     assert flush(one) == [b"1"]
 
 
+def test_many_that_fail_slowly_do_not_keep_the_turn_from_others() -> None:
+    """Channels of a primary that is away take their deadline each time, which is longer than they rest."""
+    one, now, sent = Spool(Settings(), one_server=False), 0.0, False
+    for number in range(3 * APPENDS_PER_TRIP):
+        one.keep(batch(f"dead{number}", b"1"), now, 0, AWAY)
+    one.keep(batch("well", b"1"), now, 0, AWAY)
+    for _ in range(4):
+        step = one.step(now, 0)
+        assert step is not None
+        now += 5
+        for merged in step.appends:
+            well = merged.batch.channel == "well"
+            one.settle(merged, SENT if well else AWAY, now, 0)
+            sent = sent or well
+    assert sent
+
+
 def test_a_closed_channel_refuses_for_ever() -> None:
     one = spool()
     one.keep(batch("a", b"1"), 0.0, 0, AWAY)
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    one.settle(step.parcels[0], ChannelClosed("closed"), 0.0, 0)
+    one.settle(step.appends[0], ChannelClosed("closed"), 0.0, 0)
     assert [(letter.reason, letter.error) for letter in one.letters] == [("refused", "closed")]
     assert one.idle
 
@@ -188,7 +205,7 @@ def test_dead_letters_go_into_the_brokers_box_when_it_is_back() -> None:
     one.probed("a", None, 0.0)
     step = one.step(0.0, 0)
     assert step is not None
-    one.settle(step.parcels[0], SENT, 0.0, 0)
+    one.settle(step.appends[0], SENT, 0.0, 0)
     step = one.step(0.0, 0)
     assert step is not None
     assert len(step.letters) == 1
@@ -235,8 +252,8 @@ def test_order_and_count_whatever_the_broker_does(story: list[tuple[str, Any]]) 
                 break
             if step.probe is not None:
                 one.probed(step.probe, AWAY if outcome == "away" else None, now)
-            for parcel in step.parcels:
-                told += tell(one, parcel.batch, parcel, outcome, log, now)
+            for merged in step.appends:
+                told += tell(one, merged.batch, merged, outcome, log, now)
     waiting = [int(each.batch.entries[0].data) for queue in one._queues.values() for each in queue.letters]
     dead = {letter.events[0].data: letter.uncertain for letter in one.letters}
     published = {int(data) for datas in log.values() for data in datas}
@@ -248,20 +265,20 @@ def test_order_and_count_whatever_the_broker_does(story: list[tuple[str, Any]]) 
         assert [int(data) for data in datas] == sorted({int(data) for data in datas})
 
 
-def tell(one: Spool, sent: Append, parcel: Any, outcome: str, log: dict[str, list[bytes]], now: float) -> list[int]:
+def tell(one: Spool, sent: Append, merged: Any, outcome: str, log: dict[str, list[bytes]], now: float) -> list[int]:
     """A broker that recognises what it has, as the append script does; returns what it confirmed."""
     datas = [entry.data for entry in sent.entries]
     known = log[sent.channel]
     if outcome in ("sent", "found", "uncertain"):
         known += [data for data in datas if data not in known]
     if outcome in ("sent", "found"):
-        one.settle(parcel, SENT, now, 0)
+        one.settle(merged, SENT, now, 0)
         return [int(data) for data in datas]
     if outcome == "uncertain":
-        one.settle(parcel, PublishUncertain("?", unknown_since=now), now, 0)
+        one.settle(merged, PublishUncertain("?", unknown_since=now), now, 0)
     else:
         error = {"away": AWAY, "refused": ChannelClosed("closed"), "oom": BackendError("OOM")}[outcome]
-        one.settle(parcel, error, now, 0)
+        one.settle(merged, error, now, 0)
     return []
 
 

@@ -73,7 +73,8 @@ def test_events_wait_in_order_and_are_flushed_when_the_broker_is_back(
     assert [publish(bridge, colour, "a", number) for number in range(1, 4)] == [None] * 3
     assert publish(bridge, colour, "b", 4) is None  # at once, since the server is known to be away
     assert publish(bridge, colour, "a", "typing", visibility="live_ui_only") is None
-    assert (bridge.spool.queued, bridge.spool.dropped, threads()) == (4, 1, ["sse_bridge-spool"])
+    assert (bridge.spool.queued, bridge.spool.dropped) == (4, 1)
+    wait_for(lambda: threads() == ["sse_bridge-spool"], what="the flusher")
     network.accept()
     flushed(bridge)
     assert publish(bridge, colour, "a", 5) is not None
@@ -270,7 +271,7 @@ def test_what_a_log_handler_publishes_about_the_spool_finds_it_free(bridge: Brid
     try:
         network.refuse()
         bridge.publish("a", 1)
-        assert len(threads()) == 1
+        wait_for(lambda: len(threads()) == 1, what="the flusher")
         network.accept()
         flushed(bridge)
         wait_for(lambda: len(data(bridge, "logs")) == 2, what="both messages")

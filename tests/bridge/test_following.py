@@ -31,12 +31,57 @@ def test_what_is_published_is_read_back_in_order(both: Both) -> None:
     stream.close()
 
 
+def test_what_was_published_before_is_not_now(both: Both) -> None:
+    """The process follows the channel already, and may not have heard of the newest event yet."""
+    there = both.subscribe("a")
+    for n in range(40):
+        both.publish("a", n)
+        late, last = both.subscribe("a"), both.subscribe("a", last=1)
+        both.publish("a", "new")
+        assert late.next().data == "new"
+        assert data([last.next(), last.next()]) == [n, "new"]
+        late.close()
+        last.close()
+    assert data([there.next() for _ in range(80)])[-2:] == [39, "new"]
+    there.close()
+
+
 def test_resume_by_id_and_by_position(both: Both) -> None:
     positions = [both.publish("a", n) for n in range(6)]
     for after in (str(positions[2]), positions[2]):
         stream = both.subscribe("a", after=after)
         assert data([stream.next() for _ in range(3)]) == [3, 4, 5]
         stream.close()
+
+
+def test_a_streams_id_is_behind_what_was_handed_out(both: Both) -> None:
+    """Many events come with one look; whoever keeps the id after each of them resumes behind that one."""
+    for n in range(5):
+        both.publish("a", n)
+    stream = both.subscribe(["a", "b"], after="earliest")
+    for n in range(5):
+        kept = stream.stream.id
+        resumed = both.subscribe(["a", "b"], after=kept)
+        assert resumed.next().data == n
+        resumed.close()
+        assert stream.next().data == n
+    assert stream.next(0) is None
+    both.publish("b", "behind all")
+    resumed = both.subscribe(["a", "b"], after=stream.stream.id)
+    assert resumed.next().data == stream.next().data == "behind all"
+    resumed.close()
+    stream.close()
+
+
+def test_an_event_without_an_id_moves_no_id(both: Both) -> None:
+    stream = both.subscribe("a")
+    beginning = stream.stream.id
+    both.publish("a", "typing", visibility="live_ui_only")
+    both.publish("a", "kept")
+    assert stream.next().data == "typing"
+    assert stream.stream.id == beginning
+    assert stream.next().id == stream.stream.id
+    stream.close()
 
 
 def test_starts(both: Both) -> None:

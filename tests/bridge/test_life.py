@@ -17,6 +17,7 @@ from sse_bridge.errors import (
     BridgeClosed,
     ConfigurationError,
 )
+from sse_bridge.streams.http.compression import _shared_blocks
 from tests.support.wait import await_for, wait_for
 
 from .both import data
@@ -101,6 +102,17 @@ def test_memory_begins_anew_after_fork() -> None:
         assert offset == "1"
 
 
+def test_a_forked_child_compresses_what_a_thread_of_its_parent_was_at() -> None:
+    with _shared_blocks(6, 0)._lock:  # as a thread that deflates holds it when another one forks
+        pid = os.fork()
+        if pid == 0:
+            thread = threading.Thread(target=_shared_blocks(6, 0).blocks, args=(b"data",), daemon=True)
+            thread.start()
+            thread.join(10)
+            os._exit(thread.is_alive())
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_the_default_bridge() -> None:
     bridge = Bridge("memory://")
     configure(bridge)
@@ -126,7 +138,7 @@ def test_unknown_settings_suggest_the_nearest(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigurationError, match="did you mean 'heartbeat_seconds'"):
         Bridge.from_settings({"HEARTBEAT_SECOND": 5})
     with pytest.raises(ConfigurationError, match="replay_size"):
-        Bridge("memory://", replay_size=0)
+        Bridge("memory://", replay_size=-1)
     with pytest.raises(ConfigurationError, match="memory://"):
         Bridge("kafka://x")
     monkeypatch.setenv("SSE_BRIDGE_REPLAY_SISE", "5")

@@ -76,7 +76,7 @@ def test_every_kind_of_data(both: Both) -> None:
     class Item:
         price: decimal.Decimal
 
-    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc)
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     name = uuid.uuid4()
     values = [
         (Order(id=1, at=moment), {"id": 1, "at": "2026-01-02T03:04:05Z"}),

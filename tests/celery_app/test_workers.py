@@ -174,7 +174,7 @@ def test_a_dead_broker_of_events_fails_no_task(redis_url: str) -> None:
                     key = "celery-task-meta-" + site.send(name, *args)
                     wait_for(lambda key=key, outcome=outcome: outcome in broker.command("GET", key), 30, what=key)
                 # the other task's end is told by another thread
-                wait_for(lambda: process.output.count("could not be published") >= 4, what=process.output)
+                wait_for(lambda: process.output.count("publishing task.") >= 4, what=process.output)
                 wait_for(lambda: "task.failed of" in process.output, what=process.output)
                 # while the broker is away, progress is not tried each time
                 assert process.output.count("task.progress of") <= 2

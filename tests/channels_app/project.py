@@ -45,12 +45,14 @@ from sse_bridge_channels import (  # noqa: E402
     ChannelFollowerMixin,
     EventStreamConsumer,
     EventWebSocketConsumer,
+    SourceWebSocketConsumer,
     SyncChannelFollowerMixin,
 )
 
 bridge = Bridge(drain_seconds=0)  # SSE_BRIDGE_URL says where
 configure(bridge)
 gate = asyncio.Event()  # slow:* channels wait for it
+hooks_may_end = asyncio.Event()
 
 
 async def allowed(scope: Any, channels: tuple[str, ...]) -> bool:
@@ -75,6 +77,18 @@ class Socket(EventWebSocketConsumer):
     async def on_cancel(self, scope: Any, message: Any) -> str:
         await bridge.apublish(message["run"], {"by": scope["user"].get_username()}, type="run.cancelled")
         return message["run"]
+
+
+class SlowSocket(EventWebSocketConsumer):
+    """Its hook returns when its client has been ended, or a minute later."""
+
+    authorize = staticmethod(allowed)
+
+    async def on_message(self, scope: Any, message: Any) -> None:
+        try:
+            await asyncio.wait_for(hooks_may_end.wait(), 60)
+        except TimeoutError:
+            return
 
 
 class Follower(ChannelFollowerMixin, AsyncJsonWebsocketConsumer):
@@ -105,6 +119,15 @@ class SyncFollower(SyncChannelFollowerMixin, JsonWebsocketConsumer):
         self.send_json({"type": event.type, "data": event.data, "id": event.id})
 
 
+class Numbers(SourceWebSocketConsumer):
+    """A source that asks the database, in a sync generator."""
+
+    def get_source(self, scope: Any) -> Any:
+        yield {"event": "users", "data": get_user_model().objects.count()}
+        for number in range(3):
+            yield {"event": "number", "data": number}
+
+
 def publish(request: HttpRequest) -> HttpResponse:
     """A sync view."""
     for number in json.loads(request.body):
@@ -128,11 +151,17 @@ async def open_gate(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+async def end_hooks(request: HttpRequest) -> HttpResponse:
+    hooks_may_end.set()
+    return HttpResponse(status=204)
+
+
 urlpatterns = [
     path("publish/", publish),
     path("login/", sign_in),
     path("state/", state),
     path("open-gate/", open_gate),
+    path("end-hooks/", end_hooks),
 ]
 
 application = ProtocolTypeRouter(
@@ -148,6 +177,8 @@ application = ProtocolTypeRouter(
             URLRouter(
                 [
                     path("ws/", Socket.as_asgi()),
+                    path("ws/slow/", SlowSocket.as_asgi()),
+                    path("ws/numbers/", Numbers.as_asgi()),
                     path("ws/follow/", Follower.as_asgi()),
                     path("ws/sync/", SyncFollower.as_asgi()),
                 ]

@@ -71,6 +71,16 @@ async def test_a_stream_and_its_resume(bridge: Bridge) -> None:
     await again.leave()
 
 
+async def test_a_consumer_names_its_format(bridge: Bridge) -> None:
+    app = EventStreamConsumer.as_asgi(authorize=allow, format="sse-data", type_in_data=True, start="earliest")
+    await bridge.apublish("a", {"n": 0}, type="order.paid")
+    stream = await Stream(app, "/?channel=a&format=text").open()
+    assert stream.headers["content-type"] == "text/event-stream"
+    frame = await stream.next()
+    assert (frame.event, frame.data) == ("message", '{"type":"order.paid","n":0}')
+    await stream.leave()
+
+
 async def test_a_client_that_leaves_while_nothing_happens_is_noticed(bridge: Bridge) -> None:
     stream = await Stream(EventStreamConsumer.as_asgi(authorize=allow), "/?channel=a").open()
     assert readers(bridge) == 1
@@ -247,6 +257,8 @@ def test_a_client_that_chooses_needs_a_hook() -> None:
 def test_options_are_checked_at_the_start() -> None:
     with pytest.raises(ConfigurationError, match=r"'autorize'.*authorize"):
         EventStreamConsumer.as_asgi(autorize=allow)
+    with pytest.raises(ConfigurationError, match=r"sse-data.*got 'sse_data'"):
+        EventStreamConsumer.as_asgi(authorize=allow, format="sse_data")
 
 
 async def test_a_scope_that_is_not_http(bridge: Bridge) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from socket import SHUT_RDWR
+from typing import Any, Self
 
 import httpx
 import pytest
-from typing_extensions import Self
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -41,7 +43,7 @@ class Site:
         self.broker = broker
         self.url = server.url
 
-    def publish(self, channel: str, *numbers: int) -> None:
+    def publish(self, channel: str, *numbers: Any) -> None:
         """By a sync Django view."""
         answer = httpx.post(
             f"{self.url}/publish/", params={"channel": channel}, content=json.dumps(numbers), timeout=20
@@ -51,11 +53,11 @@ class Site:
     def socket(self, path: str = "ws/", **options: Any) -> Socket:
         return Socket(f"ws://127.0.0.1:{self.server.port}/{path}", options)
 
-    def wait_until_released(self) -> None:
-        def held() -> Any:
-            return httpx.get(f"{self.url}/state/", timeout=20).json()
+    def held(self) -> Any:
+        return httpx.get(f"{self.url}/state/", timeout=20).json()
 
-        wait_for(lambda: held() == {"streams": 0, "readers": 0}, what=f"nobody reading: {held()}")
+    def wait_until_released(self) -> None:
+        wait_for(lambda: self.held() == {"streams": 0, "readers": 0}, what=f"nobody reading: {self.held()}")
 
 
 class Socket:
@@ -253,3 +255,77 @@ def test_streams_and_sockets_are_told_when_the_server_goes_down(kind: str, datab
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4503
         server.process.wait()
+
+
+PINGS = b"\x81\x8f" + bytes(4) + b'{"type":"ping"}'  # a client's text message (RFC 6455, 5.2), masked with zeros
+# A second for the write and one for the close, or ten for the client's answer to the close, for which uvicorn waits and
+# which comes behind all that the client has sent; the rest is for a loaded machine.
+END_SECONDS = 40.0
+
+
+class Flood:
+    """Sends without a pause on a thread of its own until the connection is closed, or the block ends."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket.connection.socket
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def _send(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._socket.sendall(PINGS * 100)
+            except OSError:  # closed, or nobody takes it any more
+                return
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(SHUT_RDWR)  # ends a `sendall` that waits
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("path", ["ws/", "ws/slow/"])
+def test_a_client_that_sends_without_a_pause_is_closed(site: Site, channel: str, path: str) -> None:
+    with site.socket(f"ws/?channel={channel}") as other, site.socket(f"{path}?channel={channel}") as socket:
+        assert other.hear()["type"] == socket.hear()["type"] == "stream.open"
+        socket.say(type="mine")
+        with Flood(socket):
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    assert socket.hear(END_SECONDS)["type"] in ("stream.pong", "stream.error")
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4429
+        httpx.get(f"{site.url}/end-hooks/", timeout=20)
+        site.publish(channel, 1)
+        assert other.numbers(1) == [1]
+    site.wait_until_released()
+
+
+def test_a_client_that_also_reads_nothing_is_ended(site: Site, channel: str) -> None:
+    site.publish(channel, *["x" * 50_000] * 40)  # more than any buffer
+    with site.socket(f"ws/?channel={channel}") as other:
+        assert other.hear()["type"] == "stream.open"
+        with site.socket(f"ws/?channel={channel}&after=earliest", max_queue=1) as socket:
+            wait_for(lambda: site.held()["streams"] == 2, what="both")
+            with Flood(socket):
+                wait_for(lambda: site.held() == {"streams": 1, "readers": 1}, END_SECONDS, what="the flooder's end")
+            site.publish(channel, 1)
+            while (message := other.hear())["type"] == "stream.heartbeat":
+                pass
+            assert message["data"] == {"n": 1}
+    site.wait_until_released()
+
+
+def test_a_source(site: Site) -> None:
+    with site.socket("ws/numbers/") as client:
+        messages = [client.hear() for _ in range(6)]
+        assert [message["type"] for message in messages] == ["stream.open", "users", *["number"] * 3, "stream.end"]
+        with pytest.raises(ConnectionClosed):
+            client.hear()
+        assert client.connection.close_code == 1000
+    site.wait_until_released()

@@ -79,7 +79,7 @@ USE = """
 import { EventStream, createParser, type Gap, type StreamErrorEvent } from "./client";
 const stream = new EventStream("/events/", {
   method: "POST", body: new FormData(), credentials: "include", signal: new AbortController().signal,
-  headers: async () => ({ Authorization: "Bearer x" }),
+  headers: async ({ signal }) => ({ Authorization: await (await fetch("/token", { signal })).text() }),
   onGap: (gap: Gap) => { const missed: number | null = gap.missed; void missed; },
   onEnd: ({ channel, reason }) => { const text: string = reason + (channel ?? ""); void text; },
   onState: (state, { delay }) => { if (state === "waiting") console.log(delay); },

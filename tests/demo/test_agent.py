@@ -88,7 +88,7 @@ def test_it_says_so_when_it_knows_nothing() -> None:
     [
         ("what is heartbeat_seconds", "heartbeat_seconds = 15.0"),
         ("How do I close_channel?", "bridge.close_channel(channel, reason='completed')"),
-        ("and history?", "bridge.history(channel, after=None, limit=100)"),
+        ("and history?", "bridge.history(channel, after=None, limit=100, filter=None)"),
     ],
 )
 def test_the_tool_looks_names_up(question: str, signature: str) -> None:

@@ -14,7 +14,7 @@ pytestmark = needs_chromium
 
 
 def without_farewell(output: str) -> str:
-    """gevent before 24 on Python 3.10 may grumble when the interpreter is already going down."""
+    """gevent before 24 may grumble when the interpreter is already going down."""
     return re.sub(r"Exception ignored in.*?greenlet is being finalized", "", output, flags=re.DOTALL)
 
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import django
 import httpx
 import pytest
 
@@ -15,12 +14,12 @@ from tests.support.servers import ASGI_SERVERS, Server, serve
 from tests.support.wait import wait_for
 
 PROJECT = "tests.django_app.project"
-NATIVE_ASGI = django.VERSION >= (5, 0)
 
 WAYS = [
     ("gunicorn-gthread", "wsgi"),
     ("gunicorn-gevent", "wsgi"),
-    *([("uvicorn", "asgi"), ("daphne", "asgi")] if NATIVE_ASGI else []),
+    ("uvicorn", "asgi"),
+    ("daphne", "asgi"),
     ("uvicorn", "asgi_handoff"),
     ("daphne", "asgi_handoff"),
 ]
@@ -36,7 +35,16 @@ one_of_each = pytest.mark.parametrize(
 
 
 # What the site's views raise on purpose, and a log may hold.
-EXPECTED_ERRORS = ("RuntimeError: a secret", "a source must be a sync or async iterable", "<object object at")
+EXPECTED_ERRORS = (
+    "RuntimeError: a secret",
+    "IncompleteStream",
+    "a source must be a sync or async iterable",
+    "<object object at",
+    "hook_errors.py",
+    "strange_errors.py",
+    "to return or raise an ordinary exception",
+    "raised StopIteration",
+)
 
 
 class Site:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from tests.django_app.conftest import NATIVE_ASGI, PROJECT
+from tests.django_app.conftest import PROJECT
 from tests.support.process import Process
 
 
@@ -30,24 +30,23 @@ def test_the_client_reads_a_stream_and_closes_it() -> None:
         assert list(Client().head("/sync/a/")) == []
         """
     )
-    if NATIVE_ASGI:
-        run(
-            """
-            from django.test import AsyncClient
+    run(
+        """
+        from django.test import AsyncClient
 
-            async def main():
-                response = await AsyncClient().get("/async/a/?after=earliest")
-                async for piece in response:
-                    assert b'data: "hello"' in piece
-                    break
-                response.close()
-                await asyncio.sleep(0)
-                assert len(get_bridge().streams) == 0
+        async def main():
+            response = await AsyncClient().get("/async/a/?after=earliest")
+            async for piece in response:
+                assert b'data: "hello"' in piece
+                break
+            response.close()
+            await asyncio.sleep(0)
+            assert len(get_bridge().streams) == 0
 
-            publish("a", "hello")
-            asyncio.run(main())
-            """
-        )
+        publish("a", "hello")
+        asyncio.run(main())
+        """
+    )
 
 
 def test_the_bridge_follows_overridden_settings() -> None:
@@ -93,5 +92,18 @@ def test_an_async_hook_on_a_loop_is_refused_and_elsewhere_awaited() -> None:
                 raise AssertionError("it should have been refused")
 
         asyncio.run(view())
+        """
+    )
+
+
+def test_a_stream_that_is_read_keeps_the_id_that_it_came_with() -> None:
+    run(
+        """
+        from django.test import Client
+        from sse_bridge.testing import read_stream
+
+        publish("a", "hello")
+        with read_stream(Client().get("/sync/a/", headers={"Last-Event-ID": "garbage"})) as stream:
+            assert [stream.next().id == "garbage" for _ in range(2)] == [True, False]
         """
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sse_bridge.errors import ConfigurationError
+from sse_bridge.errors import ConfigurationError, InvalidChannel
 from sse_bridge_django import EventStreamView, event_stream_path
+from sse_bridge_django.templatetags.sse_bridge import sse_position
 
 
 class Chosen(EventStreamView):
@@ -40,6 +41,17 @@ def test_a_client_that_chooses_its_channels_needs_authorize(make) -> None:
 def test_a_view_needs_channels() -> None:
     with pytest.raises(ConfigurationError, match="has no channels"):
         EventStreamView.as_view()
+
+
+def test_a_format_that_no_stream_has() -> None:
+    with pytest.raises(ConfigurationError, match=r"sse-data.*got 'sse_data'"):
+        Named.as_view(format="sse_data")
+
+
+@pytest.mark.parametrize("channels", [(), (None,), (5,), ("",), ("a", ["no spaces"])])
+def test_a_tag_that_names_no_channel(channels) -> None:
+    with pytest.raises(InvalidChannel):
+        sse_position(*channels)
 
 
 def test_what_is_enough() -> None:

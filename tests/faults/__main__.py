@@ -85,7 +85,7 @@ def versions(seconds: float, measured: str) -> list[str]:
     server = re.search(r"v=(\S+)", told)
     names = ("sse-bridge", "redis", "hiredis", "uvicorn")
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    today = dt.datetime.now(dt.timezone.utc).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     told_by = (
         f"On {today}, in {seconds / 60:.0f} minutes, at commit {measured}, with {packages}, Python {platform.python_version()}, "
         f"{'Valkey' if 'alkey' in told else 'Redis'} {server[1] if server else 'of unknown version'}, "

@@ -37,6 +37,11 @@ CANCELLED: Final = IN_A_LIFE | AROUND_A_SPOOL | IN_A_CONSUMER
 EXPLAINED: Final = {
     "AsyncSubscription.aclose": "never waits, so a cancel can only land before it begins; a life cancels it all the same",
     "ChannelFollowerMixin.unfollow": "never waits",
+    "Bridge.aposition": "is one read, as that of ahistory, which a life cancels",
+    "Bridge.asnapshot": "is aposition, and then the application's own function",
+    "Bridge.adrain": "begins the drain before it waits, and only looks whether the streams have ended",
+    "sse_bridge_asgi.send_source": "is the application of a connection: its cancel is the server's, at the client's leaving",
+    "sse_bridge_starlette.send_source": "likewise",
     "Bridge.__aenter__": "returns itself",
     "Bridge.__aexit__": "is aclose",
     "AsyncSubscription.__aenter__": "returns itself",

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sse_bridge import Bridge
-from sse_bridge.backends.admission import ListRevocations, target_of
+from sse_bridge.admission.contract import ListRevocations, target_of
 from tests.faults.registry import Tally
 
 T = TypeVar("T")

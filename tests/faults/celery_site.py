@@ -1,13 +1,19 @@
-"""A Celery app whose tasks follow a channel in the worker's children; the worker itself has followed it before it forks."""
+"""A Celery app whose tasks follow a channel in the worker's children; the worker itself has followed it before it forks.
+
+Some of them run out of time, wherever that finds them.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 
-from sse_bridge import get_bridge, publish
+from sse_bridge import Bridge, get_bridge, publish
 
 PATIENCE_SECONDS = 60.0
 
@@ -38,4 +44,33 @@ def follow(name: int, count: int, children: int) -> None:
             if event is None:
                 break
             seen.append(event.position.offset if event.position is not None else -1)
-    publish("answers", {"pid": os.getpid(), "offsets": seen})
+    until = time.monotonic() + PATIENCE_SECONDS / 4
+    while any(left := taken(bridge)) and time.monotonic() < until:
+        time.sleep(0.05)  # a reader that nobody closed is taken back at the next tick
+    publish("answers", {"pid": os.getpid(), "offsets": seen, "taken": left})
+
+
+@app.task
+def run_out_of_time(number: int, seconds: float) -> None:
+    """Publishes and follows until its soft time limit; says on the channel `over` how it ended."""
+    bridge, how = get_bridge(), "not interrupted"
+    try:
+        until = time.monotonic() + seconds
+        try:
+            step = 0
+            while time.monotonic() < until:
+                step += 1
+                publish("steps", [number, step])
+                with bridge.subscribe("steps", last=1) as stream:
+                    stream.next(0.01)
+        except SoftTimeLimitExceeded:
+            how = "interrupted"
+    finally:
+        publish("over", how)
+
+
+def taken(bridge: Bridge) -> list[int]:
+    """What this process should have given back: connections, readers, threads besides the hub's two and the main one."""
+    client = bridge.backend._client  # type: ignore[attr-defined]
+    connections = len(client.slots) - sum(map(len, client._idle.values()))
+    return [connections, bridge.thread_hub().readers(), max(0, threading.active_count() - 3)]

@@ -1,4 +1,5 @@
-"""What a process holds: tasks, threads, greenlets, open files, readers, streams, and every object of a class of ours.
+"""What a process holds: tasks, threads, greenlets, open files, readers, streams, writes that wait for their client
+(``blocked``, of pushed streams), and every object of a class of ours.
 
 Sites import this first. It turns the garbage collector off, so that what only a collection would give back stays counted;
 a soak keeps it on, for servers make garbage of their own.
@@ -15,22 +16,26 @@ from collections import Counter
 from typing import Any
 
 from sse_bridge import Bridge
+from sse_bridge.streams.writers.stepping import Stepper
 
 if "COLLECT_GARBAGE" not in os.environ:
     gc.disable()
 
 _OURS = ("sse_bridge", "tests.")
 # Made once per process, or kept in a pool or cache whose size says nothing about readers.
-_WIRES = ("Wire",)
+_POOLED = ("Connection", "Position", "StartPoint", "StreamRequest", "SubscribeRequest")
 
 
 def counts(bridge: Bridge) -> dict[str, int]:
     """Call it on the loop's thread where there is a loop."""
     found: Counter[str] = Counter()
+    found["blocked"] = 0
     for item in gc.get_objects():
         kind = type(item)
+        if kind is Stepper and item.busy:
+            found["blocked"] += 1
         module = kind.__module__  # a descriptor on some C types
-        if isinstance(module, str) and module.startswith(_OURS) and kind.__name__ not in _WIRES:
+        if isinstance(module, str) and module.startswith(_OURS) and kind.__name__ not in _POOLED:
             found[f"{module}.{kind.__qualname__}"] += 1
     found["greenlets"] = _greenlets()
     # a server's pool has threads as long as it lives, and makes them when it needs them

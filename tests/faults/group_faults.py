@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sse_bridge.backends.redis.routes import slot_of
 from tests.backends.redis.test_cluster import move
 from tests.faults.broker_faults import COMPLETE, PART, exactly, key, no_gaps
@@ -9,6 +11,7 @@ from tests.faults.registry import Scale, Tally, guarantee
 from tests.faults.stand import CHANNEL, Stand
 from tests.support.redis_group import RedisCluster, RedisSentinel
 from tests.support.redis_server import RedisServer
+from tests.support.stale_sentinel import StaleSentinel
 from tests.support.wait import wait_for
 
 TOLD = "one gap `diverged` per reader and failover, and everything behind it"
@@ -31,6 +34,58 @@ def failover(scale: Scale) -> Tally:
                 stand.flow()
             total += exactly(stand, "diverged", 1)
     return total
+
+
+@guarantee(
+    "the primary dies, and the Sentinel that is asked first is cut off and names it for ever",
+    part=PART,
+    promise=f"the next Sentinel is asked, and all go on with the new primary: {COMPLETE}",
+)
+def stale_sentinel(scale: Scale) -> Tally:
+    """Its replica has everything when it dies: what a failover itself loses is the matter of another row."""
+    total, longest = Tally(), 0.0
+    for _ in range(scale.pick(short=1, long=3)):
+        with RedisSentinel() as group, StaleSentinel(group.servers[0].port) as stale:
+            url = f"redis+sentinel://127.0.0.1:{stale.port},127.0.0.1:{group.sentinel.port}/{group.name}/0"
+            with Stand(url=url, scale=scale, home=group.servers[0]) as stand:
+                assert stale.asked
+                first, replica = group.servers[:2]
+                first.command("CLIENT", "PAUSE", 20_000, "WRITE")
+                wait_for(lambda: length(stand, replica) == length(stand, first), 10, what="the replica")  # noqa: B023
+                first.kill()
+                stand.tally.faults += 1
+                began = time.monotonic()
+                stand.flow()
+                longest = max(longest, time.monotonic() - began)
+            total += no_gaps(stand)
+    total.notes.append(f"with the failover, which takes a second and more, it took {longest:.1f} s")
+    return total
+
+
+@guarantee(
+    "all Sentinels are away, and every connection to the primary is killed",
+    part=PART,
+    promise=f"the primary that is known is used on: {COMPLETE}",
+)
+def no_sentinel(scale: Scale) -> Tally:
+    with RedisSentinel() as group:
+        first = group.servers[0]
+        url = f"redis+sentinel://127.0.0.1:{group.sentinel.port}/{group.name}/0"
+        with Stand(url=url, scale=scale, home=first) as stand:
+            for number in range(scale.pick(short=2, long=8)):
+                if number % 2:
+                    group.sentinel.pause()  # it takes connections and says nothing
+                else:
+                    group.sentinel.kill()
+                for kind in ("pubsub", "normal"):
+                    assert first.command("CLIENT", "KILL", "TYPE", kind).startswith(b":")
+                stand.tally.faults += 1
+                stand.flow()
+                if number % 2:
+                    group.sentinel.resume()
+                else:
+                    group.sentinel.start()
+        return no_gaps(stand)
 
 
 @guarantee("failover that throws entries away, and the new primary overtakes every reader", part=PART, promise=TOLD)

@@ -35,32 +35,32 @@ def die_at(step: str) -> Callable[[], None]:
     if step == "after returning":
         return die
 
-    def sync_send(wire: Any, payload: bytes, timeout: float) -> None:
+    def sync_send(connection: Any, payload: bytes, timeout: float) -> None:
         if step == "before sending":
             die()
-        wire.socket.sendall(payload[: len(payload) // 2] if step == "inside sending" else payload)
+        connection.socket.sendall(payload[: len(payload) // 2] if step == "inside sending" else payload)
         if step != "after the reply":
             die()
 
-    reply = threads.Wire.reply
+    reply = threads.Connection.reply
 
-    def sync_reply(wire: Any) -> Any:
-        reply(wire)
+    def sync_reply(connection: Any) -> Any:
+        reply(connection)
         die()
 
-    async def exchange(wire: Any, exchange: Any, timeout: float) -> None:
+    async def exchange(connection: Any, exchange: Any, timeout: float) -> None:
         if step == "before sending":
             die()
         payload = exchange.payload
         part = payload[: len(payload) // 2] if step == "inside sending" else payload
-        os.write(wire.writer.transport.get_extra_info("socket").fileno(), part)
+        os.write(connection.writer.transport.get_extra_info("socket").fileno(), part)
         if step == "after the reply":
-            await wire.reader.read(65536)
+            await connection.reader.read(65536)
         die()
 
-    threads.Wire.send = sync_send  # type: ignore[method-assign]
-    threads.Wire.reply = sync_reply  # type: ignore[method-assign]
-    aio.Wire.exchange = exchange  # type: ignore[method-assign]
+    threads.Connection.send = sync_send  # type: ignore[method-assign]
+    threads.Connection.reply = sync_reply  # type: ignore[method-assign]
+    aio.Connection.exchange = exchange  # type: ignore[method-assign]
     return die
 
 

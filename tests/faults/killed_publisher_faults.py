@@ -73,14 +73,14 @@ def _publish(tally: Tally, colour: str, how: str, seed: int) -> int:
 _HELD: Final = """
 import signal, sys
 from sse_bridge import Bridge
-from sse_bridge.backends.redis.threads import Wire
+from sse_bridge.backends.redis.threads import Connection
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 bridge = Bridge(sys.argv[1])
 bridge.publish("a", 0)
 print("ready", flush=True)
 signal.sigwait({signal.SIGUSR1})
-reply = Wire.reply
-Wire.reply = lambda wire: print("sent", flush=True) or reply(wire)
+reply = Connection.reply
+Connection.reply = lambda connection: print("sent", flush=True) or reply(connection)
 bridge.publish("a", 1, idempotency_key="k")
 """
 

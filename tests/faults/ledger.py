@@ -2,7 +2,8 @@
 
 An id says epoch, offset and check. The rules, for each reader:
 
-- Within a life of the log its next event is the next offset, else a gap stands before it. An entry that the log holds
+- Within a life of the log its next event is the next offset, else a gap stands before it. A gap that led to a log without
+  entries led to the first life that comes, whose first entry follows. An entry that the log holds
   follows an entry that it holds: who stands in a history that was thrown away is not led into this one without a gap.
 - Whatever the log holds has been seen. Only a gap `diverged` excuses some of it: from where the histories part, which is
   right before the first entry that the reader saw of the other one, to where the gap leads, and that is never further than
@@ -20,7 +21,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from sse_bridge.errors import BackendError, PublishUncertain
-from tests.acceptance.log import place
+from tests.acceptance.log import NOTHING, place
 from tests.acceptance.readers import END, Seen
 from tests.faults.registry import Tally
 from tests.faults.surviving import Key, Surviving, key_of
@@ -143,6 +144,10 @@ class _Judgement:
             if at is None:
                 at = (here[0], 0)  # everybody reads from the earliest
                 common = 0 if here[0] == self.log.epoch else -1
+            elif at == NOTHING:
+                at = (here[0], 0)
+                common = 0 if here[0] == self.log.epoch else -1
+                self.told[-1] = self.told[-1]._replace(after=at)
             key = key_of(event.type, event.data)
             was_held, held = held, here[0] != self.log.epoch or here[1] < self.log.first or self.log.holds(event.id)
             if event.id in self.ids:

@@ -85,20 +85,30 @@ def restart(how: Server, scale: Scale) -> Tally:
             wait_for(lambda: published[0] > seen + 5, what="more events")
         crowd.wait(lambda member: member.next == published[0], 60, what="the last event")
         add_figures(tally, crowd, published[0])
-        endings = Counter(ending(member.visits[0]) for member in crowd.members)
-        last = [member.visits[0].last for member in crowd.members]
-        retries = [frame.retry for frame in last if frame is not None and frame.retry is not None]
-        ends = [member.visits[0].ended_at - told for member in crowd.members]
-        tries = [tried_again(member) - told for member in crowd.members]
+        judge_goodbyes(tally, crowd, told, between, f"exit after {exit_seconds:.1f} s")
+    return tally
+
+
+def judge_goodbyes(tally: Tally, crowd: Crowd, told: float, between: tuple[int, int], note: str) -> None:
+    """How the first connection of every reader ended, and when they came back.
+
+    Args:
+        told: when the server was told to go, or went by itself (`time.monotonic`).
+        between: the settings' least and greatest retry.
+    """
+    endings = Counter(ending(member.visits[0]) for member in crowd.members)
+    last = [member.visits[0].last for member in crowd.members]
+    retries = [frame.retry for frame in last if frame is not None and frame.retry is not None]
+    ends = [member.visits[0].ended_at - told for member in crowd.members]
+    tries = [tried_again(member) - told for member in crowd.members]
     if set(endings) != {"goodbye"}:
         tally.wrong.append(f"expected every stream to end with its last frame, got {dict(endings)}")
-    else:
-        tally.wrong += badly_spread(between, retries, ends, tries)
-        tally.notes.append(
-            f"{count} streams, exit after {exit_seconds:.1f} s, {len(set(retries))} different retries, reconnects by tenth "
-            f"{tenths(tries, *back_between(between, ends))}"
-        )
-    return tally
+        return
+    tally.wrong += badly_spread(between, retries, ends, tries)
+    tally.notes.append(
+        f"{len(tries)} streams, {note}, {len(set(retries))} different retries, reconnects by tenth "
+        f"{tenths(tries, *back_between(between, ends))}"
+    )
 
 
 def tried_again(member: Member) -> float:

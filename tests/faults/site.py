@@ -8,6 +8,7 @@ JUMP = [0.0]
 _wall = time.time
 time.time = lambda: _wall() + JUMP[0]  # before anything can have taken the real one
 
+import asyncio  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 from typing import Any  # noqa: E402
@@ -27,6 +28,12 @@ if "WARM_UP" in os.environ:  # a master that has used everything before it forks
 
 async def authorize(scope: Any, channels: tuple[str, ...]) -> Grant:
     return Grant()
+
+
+async def answer(scope: Any, message: Any) -> Any:
+    """A hook that takes as long as the message says."""
+    await asyncio.sleep(message["seconds"])
+    return message["seconds"]
 
 
 async def pages(scope: Any, receive: Any, send: Any) -> None:
@@ -54,4 +61,4 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-app = SSEBridgeMiddleware(pages, bridge, path="/events/", authorize=authorize)
+app = SSEBridgeMiddleware(pages, bridge, path="/events/", authorize=authorize, on_message=answer)

@@ -175,7 +175,7 @@ def soak(seconds: float) -> bool:
     measured = commit()
     tally, samples, resumed, visits = run(seconds)
     result = {
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "commit": measured,
         "minutes": round(seconds / 60, 1),
         "warm_up_minutes": round(min(WARM_UP_SECONDS, seconds / 2) / 60, 1),

@@ -20,11 +20,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import redis
 import uvicorn
-from typing_extensions import Self
 
 from sse_bridge import Bridge
 from sse_bridge.backends.redis.keys import Keys
@@ -281,10 +280,9 @@ class Stand:
             for reader in self.readers:
                 reader.start()
                 stack.callback(reader.stop)
-            self.admin.history(CHANNEL, limit=1)  # the channel exists, and so its life has begun
-            self.grow_old()
             self.publishers.start()
             wait_for(self.publishers.all_published, 30, what="a first event of every publisher")
+            self.grow_old()
             self.flow()
         except BaseException:
             stack.close()
@@ -296,9 +294,8 @@ class Stand:
         assert self._home
         key = Keys(self.admin.settings.prefix, 0).of(CHANNEL)[0]
         with redis.Redis.from_url(self._home.url) as client:
-            words = client.get(key).split()  # type: ignore[union-attr]
-            words[1] = b"%d" % (int(words[1]) - seconds)
-            client.set(key, b" ".join(words), keepttl=True)
+            born = int(client.getrange(key, 9, 18))  # append.lua says where; publishers are at work meanwhile
+            client.setrange(key, 9, b"%d" % (born - seconds))
 
     def flow(self, events: int | None = None, seconds: float = 60.0) -> None:
         """Returns when every reader has seen so many events that were published from now on."""

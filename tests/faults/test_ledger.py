@@ -245,3 +245,16 @@ def test_a_tally_says_what_it_counted() -> None:
     assert [one.figure(name) for name in names] == ["–", "3", "–", "–"]
     assert [(one + other).figure(name) for name in names] == ["1,200", "3", "0", "–"]
     assert (one + other).kept
+
+
+def test_a_gap_to_a_log_without_entries_leads_to_the_first_entry_of_the_next_life() -> None:
+    nothing = Seen("key-0-0-0", "stream.gap", {"reason": "epoch"})
+    new = [row(1, 4, epoch="e2"), row(2, 5, epoch="e2")]
+    log = [*new, end(3, "e2")]
+    tally = judged([*COMMON, nothing, *new, end(3, "e2")], log, [*COMMON, row(4), *new])
+    assert tally.kept, tally
+    assert figures(judged([*COMMON, nothing, new[1], end(3, "e2")], log, [*COMMON, *new])) == (1, 0, 0, 1)
+    assert figures(judged([*COMMON, nothing, nothing, *new, end(3, "e2")], log, [*COMMON, *new])) == (0, 0, 0, 0)
+    unseen = [row(1, 9, epoch="e3", by="q")]  # a life that is not between the two
+    late = judged([*COMMON, nothing, *new, end(3, "e2")], log, [*COMMON, *new, *unseen])
+    assert late.lost == 1

@@ -124,8 +124,8 @@ def state() -> Response:
     return jsonify(
         streams=len(bridge.streams),
         readers=0 if hub is None else hub.readers(),
-        pushed=0 if hub is None else len(hub.cohorts.members()),
-        feeds=[] if hub is None else sorted(hub.board.feeds),
+        pushed=0 if hub is None else len(hub.shared_readers.members()),
+        feeds=[] if hub is None else sorted(hub.state.feeds),
         threads=sorted(thread.name for thread in threading.enumerate()),
         loops=loops_made,
         closed=responses_closed,

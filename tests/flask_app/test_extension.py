@@ -7,14 +7,15 @@ import sys
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, render_template_string, request, url_for
 
 import sse_bridge
 import sse_bridge_flask
 from sse_bridge import Bridge
-from sse_bridge.errors import ConfigurationError, NotAuthenticated
+from sse_bridge.errors import AsyncContextError, ConfigurationError, InvalidChannel, NotAuthenticated
 from sse_bridge.streams import Grant
 from sse_bridge_flask import SSEBridge, event_blueprint, event_stream, get_bridge
+from tests.support.sse_parser import SSEParser
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,11 @@ def test_a_route_without_a_hook_refuses_to_start(mount: Any) -> None:
         mount()
 
 
+def test_a_route_with_a_format_that_no_stream_has_refuses_to_start() -> None:
+    with pytest.raises(ConfigurationError, match=r"sse-data.*got 'sse_data'"):
+        event_blueprint(authorize=lambda request, channels: True, format="sse_data")
+
+
 def test_a_hook_that_returns_something_else_is_the_servers_fault() -> None:
     app = create_app(TESTING=True)
     SSEBridge(app).mount("/events", authorize=lambda request, channels: "yes")
@@ -164,3 +170,39 @@ def test_a_missing_flask_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delitem(sys.modules, "sse_bridge_flask")
     with pytest.raises(ImportError, match=r"sse-bridge\[flask\]"):
         importlib.import_module("sse_bridge_flask")
+
+
+@pytest.mark.parametrize("channels", ['"a"', '["a", "b"]', '"a", "b"', '["a"], "b"'])
+def test_a_template_knows_where_its_stream_begins(channels: str) -> None:
+    app = create_app()
+    bridge = SSEBridge(app).bridge
+    app.add_url_rule("/page", "page", lambda: render_template_string(f"{{{{ sse_position({channels}) }}}}"))
+    app.add_url_rule("/events", "events", lambda: event_stream(["a", "b"]))
+    bridge.publish("a", "shown")
+    after = app.test_client().get("/page").text
+    bridge.publish("a", "between")
+    with app.test_client().get(f"/events?after={after}", buffered=False) as response:
+        pieces = response.iter_encoded()
+        frames = SSEParser().feed(next(pieces))
+        assert [(frame.event, frame.data) for frame in frames] == [("stream.open", "{}"), ("message", '"between"')]
+
+
+@pytest.mark.parametrize("channels", ["", "none", "5", "missing"])
+def test_a_template_that_names_no_channel(channels: str) -> None:
+    app = create_app()
+    SSEBridge(app)
+    with app.app_context(), pytest.raises(InvalidChannel):
+        render_template_string(f"{{{{ sse_position({channels}) }}}}")
+
+
+def test_an_async_view_is_told_of_the_twin() -> None:
+    app = create_app()
+    SSEBridge(app)
+
+    async def page() -> str:
+        return render_template_string('{{ sse_position("a") }}')
+
+    app.add_url_rule("/page", view_func=page)
+    app.testing = True
+    with pytest.raises(AsyncContextError, match="aposition"):
+        app.test_client().get("/page")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from flask import Flask, Response
 
 from sse_bridge import Bridge
-from sse_bridge.errors import AsyncContextError, BackendUnavailable, TooManyStreams
+from sse_bridge.errors import AsyncContextError, BackendUnavailable, InvalidInput, TooManyStreams
 from sse_bridge_flask import SSEBridge, aevent_stream, event_stream
 from tests.support.sse_parser import SSEParser
+from tests.support.wait import wait_for
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_names_are_channels(app: Flask, bridge: Bridge, channels: Any) -> None:
     bridge.publish("a", 1)
     assert frames(app, "/events", 1) == [("message", "1")]
     assert len(bridge.streams) == 0
-    assert not bridge.thread_hub().board.readers()
+    assert not bridge.thread_hub().state.readers()
 
 
 def test_a_stream_that_was_closed_waits_for_no_garbage_collector(app: Flask, bridge: Bridge) -> None:
@@ -186,3 +188,62 @@ def test_refusals(app: Flask) -> None:
     answer = client.get("/away")
     assert answer.status_code == 503
     assert "10.0.0.7" not in answer.text, "what the server knows of its hosts stays there"
+
+
+def sync_view() -> Response:
+    return event_stream("a")
+
+
+async def async_view() -> Response:
+    return event_stream("a")
+
+
+async def awaiting_view() -> Response:
+    return await aevent_stream("a")
+
+
+@pytest.mark.parametrize("view", [sync_view, async_view, awaiting_view])
+def test_the_log_is_asked_before_204(app: Flask, bridge: Bridge, view: Any) -> None:
+    app.add_url_rule("/events", view_func=view)
+    position = bridge.publish("a", 1)
+    id = f"{position}-e"  # of a history whose end was lost
+    event: list[tuple[str, str]] = []
+    thread = threading.Thread(
+        target=lambda: event.extend(frames(app, "/events", 1, headers={"Last-Event-ID": id})), daemon=True
+    )
+    thread.start()
+    wait_for(lambda: len(bridge.streams) == 1)
+    bridge.publish("a", 2)
+    thread.join(10)
+    assert event == [("message", "2")]
+    end = bridge.close_channel("a")
+    answer = app.test_client().get("/events", headers={"Last-Event-ID": f"{end}".removesuffix("-e") + "-e"})
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert "Content-Type" not in answer.headers
+    wait_for(lambda: bridge.thread_hub().readers() == 0)
+    assert len(bridge.streams) == 0
+
+
+def test_what_is_no_source_is_the_view_s_mistake(app: Flask) -> None:
+    app.add_url_rule("/number", view_func=lambda: event_stream(42))  # type: ignore[arg-type]
+    app.testing = True
+    with pytest.raises(InvalidInput, match="source"):
+        app.test_client().get("/number")
+
+
+@pytest.mark.parametrize("what", ["a", lambda: iter([{"event": "t", "data": {"n": 0}}])], ids=["channel", "source"])
+def test_a_view_names_the_format_for_strict_clients(app: Flask, bridge: Bridge, what: Any) -> None:
+    options: dict[str, Any] = {"start": "earliest"} if what == "a" else {}
+    app.add_url_rule("/events", view_func=lambda: event_stream(what, format="sse-data", type_in_data=True, **options))
+    bridge.publish("a", {"n": 0}, type="t")
+    headers = {"Accept": "application/json"}
+    with app.test_client().get("/events?format=ndjson", buffered=False, headers=headers) as response:
+        assert response.content_type == "text/event-stream"
+        assert "Accept" not in response.headers.get("Vary", "")
+        body = b""
+        for piece in response.iter_encoded():
+            body += piece
+            if b"\n\n" in body:
+                break
+    assert body.startswith(b":\n")
+    assert b'data: {"type":"t","n":0}\n\n' in body

@@ -144,7 +144,7 @@ def test_a_hundred_greenlets_share_one_link(private_redis: Callable[..., RedisSe
         assert redis.command("CLIENT", "LIST", "TYPE", "pubsub").count(b"id=") == 1, "links to Redis"
         state = server.fetch("/state")
         ours = [name for name in state["threads"] if name.startswith("sse_bridge")]
-        assert ours == ["sse_bridge-keeper", "sse_bridge-redis-upstream"]
+        assert ours == ["sse_bridge-housekeeping", "sse_bridge-redis-upstream"]
         assert state["readers"] == 100
         server.post("/publish/a?count=20")
         for client in clients:

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sse_bridge.config import Settings
-from sse_bridge.events import GENESIS, Entry, Position, channel_key, new_token
+from sse_bridge.config import Policy, Settings
+from sse_bridge.errors import SlowReader
+from sse_bridge.events import GENESIS, NO_EPOCH, Entry, Position, channel_key, new_token
 from sse_bridge.filters import Filter
+from sse_bridge.follow.batch import END, ENTRY, GAP, Delivery
 from sse_bridge.follow.feed import Feed
-from sse_bridge.follow.follower import END, ENTRY, GAP, Delivery
-from sse_bridge.follow.page import Page, Point, ReadRequest
-from sse_bridge.follow.wish import make_wish
-from sse_bridge.hub.switchboard import Switchboard
-from sse_bridge.records import Announcement, decode_announcement, record_of
+from sse_bridge.follow.subscribe_request import make_request
+from sse_bridge.hub.state import HubState
+from sse_bridge.records.codec import Announcement, decode_announcement, record_of
+from sse_bridge.records.continuity import Gap, Page, Point, ReadRequest, end_stands, in_life
+from sse_bridge.records.ids import parse_id
 
-SETTINGS = Settings(replay_size=40, window_bytes=4096, linger_seconds=1000, max_channels=80)
+SETTINGS = Settings(replay_size=40, window_bytes=4096, linger_seconds=1000, max_channels=80, max_write_bytes=1024)
 T0 = 1000.0
 
 
 @dataclass
 class Log:
-    """One channel on the broker. `chain` is the true history of this epoch by offset; `entries` what is retained."""
+    """One channel on the broker.
 
-    epoch: bytes = field(default_factory=new_token)
+    Attributes:
+        entries: what is retained, by offset.
+        chain: the true history of this epoch, by offset.
+        ever: every entry that there ever was, by epoch, offset and check.
+        born: their numbers in the order of their appends, by check.
+        overruns: entries trimmed by appends, in all epochs.
+    """
+
+    epoch: bytes = NO_EPOCH
     top: int = 0
     check: bytes = GENESIS
     closed: bool = False
     entries: dict[int, Entry] = field(default_factory=dict)
     chain: dict[int, Entry] = field(default_factory=dict)
     foreign: set[int] = field(default_factory=set)
-    overruns: int = 0  # entries trimmed by appends
+    overruns: int = 0
+    ever: dict[tuple[bytes, int, bytes], Entry] = field(default_factory=dict)
+    born: dict[bytes, int] = field(default_factory=dict)
 
     def append(self, type: str = "t", visibility: str = "u", size: int = 20) -> Entry:
         check = new_token()
+        if self.epoch == NO_EPOCH:
+            self.epoch = check
         entry = Entry(self.epoch, self.top + 1, self.check, check, self.top, visibility, "J", type, b"1" * size)
         self.top, self.check = entry.offset, check
-        self.entries[entry.offset] = self.chain[entry.offset] = entry
+        self.entries[entry.offset] = self.chain[entry.offset] = self.ever[self.epoch, entry.offset, check] = entry
+        self.born[check] = len(self.born)
         if entry.is_end:
             self.closed = True
         while len(self.entries) + len(self.foreign) > SETTINGS.replay_size:
@@ -72,26 +87,49 @@ class Log:
         start = max(first, wanted)
         limit = min(request.limit, 7)  # small pages, so that paging is exercised
         offsets = [o for o in sorted([*self.entries, *self.foreign]) if o >= start]
-        found = [self.entries[o] for o in offsets[:limit] if o in self.entries]
-        return Page(self.epoch, self.top, self.check, self.closed, first, start, found, len(offsets) > limit)
+        found: list[Entry] = []
+        seen = size = 0
+        while seen < min(limit, len(offsets)) and size <= request.max_bytes:
+            if (entry := self.entries.get(offsets[seen])) is not None:
+                found.append(entry)
+                size += len(record_of(entry))
+            seen += 1
+        return Page(self.epoch, self.top, self.check, self.closed, first, start, found, len(offsets) > seen)
 
 
 class Broker:
-    """Logs by channel, a link that may be down, and a count of what was lost on each channel."""
+    """Logs by channel, a link that may be down, and what was lost on each channel."""
 
     def __init__(self) -> None:
         self.logs: dict[str, Log] = {}
         self.losses: dict[str, int] = {}
+        self.causes: dict[str, set[str]] = {}
 
     def log(self, channel: str) -> Log:
         return self.logs.setdefault(channel, Log())
 
-    def lose(self, channel: str) -> None:
+    def lose(self, channel: str, cause: str) -> None:
         self.losses[channel] = self.losses.get(channel, 0) + 1
+        self.causes.setdefault(channel, set()).add(cause)
+
+    def explains(self, channel: str, reason: str) -> bool:
+        """Whether something happened to the channel that a gap of this reason tells."""
+        if CAUSES[reason] & self.causes.get(channel, set()):
+            return True
+        return reason in ("trimmed", "slow") and self.log(channel).overruns > 0
 
     def flush(self, channel: str) -> None:
-        self.logs[channel] = Log()
-        self.lose(channel)
+        before = self.log(channel)
+        self.logs[channel] = Log(ever=before.ever, born=before.born, overruns=before.overruns)
+        self.lose(channel, "flush")
+
+    def trim(self, channel: str, count: int) -> None:
+        self.log(channel).trim(count)
+        self.lose(channel, "trim")
+
+    def poison(self, channel: str, offset: int) -> None:
+        self.log(channel).poison(offset)
+        self.lose(channel, "poison")
 
     def fail_over(self, channel: str, lost: int) -> bool:
         """The last entries are gone; nothing else that a client can see changes."""
@@ -104,71 +142,133 @@ class Broker:
             log.chain.pop(offset, None)
         log.top -= lost
         log.check = log.chain[log.top].check if log.top else GENESIS
-        self.lose(channel)
+        log.epoch = log.epoch if log.top else NO_EPOCH
+        log.closed = bool(log.top) and log.chain[log.top].is_end
+        self.lose(channel, "failover")
         return True
 
 
+CAUSES = {
+    "trimmed": {"trim", "flush", "failover", "poison"},
+    "expired": {"trim", "flush", "failover", "poison"},
+    "slow": {"trim", "flush", "failover", "poison"},
+    "diverged": {"failover", "poison"},
+    "epoch": {"flush", "failover"},
+}
+
+
 class CheckingReader:
-    """Pulls from a switchboard, and fails at the first step that does not continue the one before."""
+    """Pulls from a hub state, and fails at the first step that does not continue the one before.
+
+    When it comes back it has nothing but the last id, as a client; what came after that id it gets again.
+
+    Attributes:
+        at: where it stands on each channel, by what was delivered.
+        told: the same, by the last id.
+        last_id: what it comes back with.
+        gaps: how many of them it was told, but for the skips of its policy.
+    """
 
     def __init__(
         self,
         broker: Broker,
-        board: Switchboard,
+        state: HubState,
         channels: list[str],
         after: str | None = None,
         start: str | None = None,
         filter: Filter | None = None,
         last: int | None = None,
+        policy: Policy = "catch_up",
+        queue_size: int = 1000,
+        eager: bool = False,
     ) -> None:
         self.broker = broker
-        self.board = board
+        self.state = state
         self.filter = filter
         self.channels = channels
-        wish = make_wish(SETTINGS, channels, after=after, start=start, filter=filter, last=last)
-        self.follower = board.follower(wish)
-        board.join(self)
+        self.policy: Policy = policy
         self.woken = 0
         self.seen: dict[str, list[tuple[bytes, int, bytes]]] = {channel: [] for channel in channels}
         self.at: dict[str, Point | None] = dict.fromkeys(channels)
+        self.told: dict[str, Point | None] = dict.fromkeys(channels)
         self.gaps: dict[str, int] = dict.fromkeys(channels, 0)
         self.last_id: str | None = after
-        self.opened = False
+        self.allowed = SETTINGS.max_write_bytes  # bytes of pages that it may keep
+        self._queue_size = queue_size
+        self._eager = eager
+        self._start, self._last = start, last
+        self._untold: list[tuple[str, tuple[bytes, int, bytes]]] = []  # seen since the last id
+        self._foreign = after is not None and not _is_ours(after, channels)
+        self._come()
 
     def wake(self) -> None:
         self.woken += 1
 
-    def pull(self, max_bytes: int) -> bool:
-        if not self.opened:
-            if not self.board.ready(self.follower):
-                return False
-            self.opened = True
-            for cursor in self.follower.cursors:
-                self.at[cursor.channel] = None if cursor.point is None else _plain(cursor.point)
-        batch = self.board.pull(self.follower, max_bytes)
+    def reconnect(self) -> None:
+        """It is cut off, and comes back with the last id."""
+        self.leave()
+        for channel, mark in self._untold:
+            self.seen[channel].remove(mark)
+        self._untold = []
+        self._come()
+
+    def pull(self, max_bytes: int, cut_behind: int | None = None) -> bool:
+        """One batch; whether there was one.
+
+        Args:
+            cut_behind: its connection is cut behind so many deliveries of it.
+        """
+        if not self.opened and not self._open():
+            return False
+        self.allowed = max_bytes
+        try:
+            batch = self.state.pull(self.follower, max_bytes)
+        except SlowReader:
+            assert self.policy == "disconnect"
+            self.reconnect()
+            return True
         if batch is None:
             return False
         assert batch.deliveries, "an empty batch is no news"
-        for delivery in batch.deliveries:
+        for delivery in batch.deliveries[:cut_behind]:
             self._check(delivery)
+        if cut_behind is not None:
+            self.reconnect()
+        return True
+
+    def _come(self) -> None:
+        request = make_request(
+            SETTINGS, self.channels, after=self.last_id, start=self._start, filter=self.filter, last=self._last,
+            policy=self.policy, queue_size=self._queue_size,
+        )  # fmt: skip
+        self.follower = self.state.follower(request)
+        self.allowed = SETTINGS.max_write_bytes
+        self.state.join(self)
+        self.opened = False
+        self.at = dict(self.told)
+        without_id = self.last_id is None or self._foreign
+        self._fresh = {channel for channel in self.channels if without_id and self.told[channel] is None}
+        self._came_at = {channel: len(self.broker.log(channel).born) for channel in self.channels}
+
+    def _open(self) -> bool:
+        if not self._eager and not self.state.ready(self.follower):
+            return False
+        self.opened = True
+        for cursor in self.follower.cursors:
+            at = None if cursor.point is None else _plain(cursor.point)
+            before = self.told[cursor.channel]
+            assert before is None or at == before, "the last id does not lead to where it stood"
+            self.at[cursor.channel] = at
+        if self.follower.id():
+            self._tell(self.follower.id())
         return True
 
     def _check(self, delivery: Delivery) -> None:
         channel = delivery.channel
-        if delivery.id is not None:
-            self.last_id = delivery.id.decode()
         if delivery.kind == GAP:
             gap = delivery.gap
             assert gap is not None
-            self.gaps[channel] += 1
-            at = self.at[channel]
-            if gap.missed is not None:
-                assert at is not None
-                assert at.epoch == gap.after.epoch
-                chain = self.broker.log(channel).chain
-                hidden = [chain[o] for o in range(at.offset + 1, gap.after.offset + 1)]
-                shown = [e for e in hidden if self.filter is None or self.filter.matches(channel, e)]
-                assert gap.missed == len(shown), (gap, at)
+            self._check_gap(channel, gap)
             self.at[channel] = gap.after
         elif delivery.kind == ENTRY:
             entry = delivery.entry
@@ -176,42 +276,89 @@ class CheckingReader:
             at = self.at[channel]
             if not entry.stored:
                 assert delivery.id is None
-                assert self.filter is not None or at == Point(entry.epoch, entry.offset, entry.prev)
+                assert self.filter is not None or at in (None, Point(entry.epoch, entry.offset, entry.prev))
                 return
             if self.filter is None:
-                assert at is not None
-                assert (entry.epoch, entry.offset, entry.prev) == (at.epoch, at.offset + 1, at.check), (at, entry)
+                assert at is not None or self._eager
+                at = at and in_life(at, entry.epoch)
+                assert at is None or (entry.epoch, entry.offset, entry.prev) == (at.epoch, at.offset + 1, at.check), (
+                    at,
+                    entry,
+                )
             else:
                 assert self.filter.matches(channel, entry) or entry.is_end
                 assert at is None or at.epoch != entry.epoch or entry.offset > at.offset
+            if channel in self._fresh and self._start != "earliest" and not self.broker.causes.get(channel):
+                number = self.broker.log(channel).born[entry.check]
+                assert number >= self._came_at[channel] - (self._last or 0), "it was published before the reader came"
             mark = (entry.epoch, entry.offset, entry.check)
             assert mark not in self.seen[channel], f"{mark} came twice"
             self.seen[channel].append(mark)
+            self._untold.append((channel, mark))
             self.at[channel] = _plain(entry)
         else:
             assert delivery.kind == END or delivery.channel == ""
+        if delivery.id is not None:
+            self._tell(delivery.id)
+
+    def _check_gap(self, channel: str, gap: Gap) -> None:
+        at = self.at[channel]
+        skips = gap.reason == "slow" and self.policy in ("drop_oldest", "drop_newest", "latest_only")
+        if not skips:
+            self.gaps[channel] += 1
+            explained = self._foreign if gap.reason == "invalid" else self.broker.explains(channel, gap.reason)
+            assert explained, f"{gap} without a cause, at {at}"
+        if gap.missed is not None:
+            assert at is not None
+            missed, point, at = 0, gap.after, in_life(at, gap.after.epoch)
+            while point != at:  # in the history that this process knew, which the broker may have lost meanwhile
+                entry = self.broker.log(channel).ever[point.epoch, point.offset, point.check]
+                missed += self.filter is None or self.filter.matches(channel, entry)
+                point = Point(entry.epoch, entry.offset - 1, entry.prev)
+            assert gap.missed == missed, (gap, at)
+
+    def _tell(self, id: bytes) -> None:
+        """An id: it says of every channel where the reader stands, or a cut behind it would lose something."""
+        self.last_id = id.decode()
+        self._untold = []
+        positions = parse_id(self.last_id)
+        assert positions is not None
+        for channel in self.channels:
+            position = positions.get(channel_key(channel).decode())
+            assert position is not None, f"{self.last_id} says nothing of {channel}"
+            told = Point(position.epoch.encode(), position.offset, position.check.encode())
+            if self.filter is None and self.at[channel] is not None:
+                assert told == self.at[channel], (channel, told, self.at[channel])
+            self.told[channel] = told
 
     def check_settled(self) -> None:
         """Nothing is under way any more: it stands at the head, and told no gap without a loss."""
         for cursor in self.follower.cursors:
             log = self.broker.log(cursor.channel)
             assert cursor.point is not None
-            if cursor.ended and (cursor.point.epoch != log.epoch or not log.closed):
-                continue  # it saw an end that the broker lost afterwards
-            assert (cursor.point.epoch, cursor.point.offset, cursor.point.check) == (log.epoch, log.top, log.check)
+            if cursor.ended:
+                assert end_stands(cursor.point, Point(log.epoch, log.top, log.check), log.closed)
+                continue
+            assert not log.closed
+            assert _plain(in_life(cursor.point, log.epoch)) == Point(log.epoch, log.top, log.check)
             # losses of before it joined count too: it may meet them in the log, or in what this process still believed
-            assert self.gaps[cursor.channel] <= self.broker.losses.get(cursor.channel, 0) + log.overruns
-            assert cursor.ended == log.closed
+            most = self.broker.losses.get(cursor.channel, 0) + log.overruns
+            assert self.gaps[cursor.channel] <= most or self._foreign
 
     def leave(self) -> None:
-        self.board.leave(self, T0)
+        self.state.leave(self, T0)
 
 
-def announce(board: Switchboard, channel: str, log: Log, entries: list[Entry], *, with_copy: bool = True) -> None:
+def _is_ours(after: str, channels: list[str]) -> bool:
+    positions = parse_id(after)
+    return positions is not None and any(channel_key(channel).decode() in positions for channel in channels)
+
+
+def announce(state: HubState, channel: str, log: Log, entries: list[Entry], *, with_copy: bool = True) -> None:
     if with_copy and len(entries) == 1:
-        board.announced(channel, alone(entries[0]))
+        state.announced(channel, alone(entries[0]))
     else:
-        board.announced(channel, Announcement(log.epoch, log.top, entries if with_copy else []))
+        state.announced(channel, Announcement(log.epoch, log.top, entries if with_copy else []))
 
 
 def alone(entry: Entry) -> Announcement:
@@ -221,19 +368,19 @@ def alone(entry: Entry) -> Announcement:
     return decode_announcement(record_of(entry))
 
 
-def settle(broker: Broker, board: Switchboard, readers: list[CheckingReader]) -> None:
+def settle(broker: Broker, state: HubState, readers: list[CheckingReader]) -> None:
     """Lets every read and every reader finish; fails if that takes absurdly long."""
     for round_ in range(1000):
         busy = False
         for reader in readers:
             while reader.pull(10_000):
                 busy = True
-        due = board.reads(T0)
+        due = state.reads(T0)
         for feed, request in due:
             busy = True
-            board.resolved(feed, broker.log(feed.channel).read(request))
-        board.changed()
-        board.cache.clear()
+            state.resolved(feed, broker.log(feed.channel).read(request))
+        state.changed()
+        state.cache.clear()
         if not busy:
             return
         assert round_ < 990, "reads never come to an end"
@@ -241,11 +388,12 @@ def settle(broker: Broker, board: Switchboard, readers: list[CheckingReader]) ->
 
 def id_of(channel: str, entry: Entry) -> str:
     """What a reader that has seen this entry sends."""
-    return str(Position(channel_key(channel).decode(), entry.epoch.decode(), entry.offset, entry.check.decode()))
+    key = channel_key(channel).decode()
+    return str(Position(key, entry.epoch.decode(), entry.offset, entry.check.decode(), entry.is_end))
 
 
-def confirmed_feeds(board: Switchboard) -> list[Feed]:
-    return [feed for feed in board.feeds.values() if feed.confirmed]
+def confirmed_feeds(state: HubState) -> list[Feed]:
+    return [feed for feed in state.feeds.values() if feed.confirmed]
 
 
 def _plain(point: Point | Entry) -> Point:

@@ -10,7 +10,7 @@ from tests.follow.test_waiting import announce_some, read, resolve
 def test_what_finds_no_room_aside_is_read_at_once() -> None:
     """More was announced during a read than is kept aside: nobody waits for the next event to learn of the rest."""
     scene = Scene()
-    scene.board.check_some(T0)
+    scene.state.check_some(T0)
     page = read(scene)
     for _ in range(2 * SETTINGS.window_bytes // 400):
         announce_some(scene, [scene.log.append()])
@@ -41,8 +41,7 @@ def test_pages_of_foreign_records_end() -> None:
     scene = Scene()
     scene.lost_link()
     for _ in range(20):
-        scene.log.poison(scene.log.append().offset)
-    scene.broker.lose(NAME)
+        scene.broker.poison(NAME, scene.log.append().offset)
     late, earliest = scene.enter(after=scene.ids[20]), scene.enter(start="earliest")
     scene.link()
     scene.settle(scene.reader, late, earliest)
@@ -57,7 +56,7 @@ def test_pages_of_foreign_records_end() -> None:
 def test_a_log_of_foreign_records_has_a_beginning() -> None:
     scene = Scene()
     for offset in range(1, 19):
-        scene.log.poison(offset)
+        scene.broker.poison(NAME, offset)
     readers = [scene.enter(start="earliest"), scene.enter(last=15)]
     scene.settle(*readers)
     scene.publish(1)

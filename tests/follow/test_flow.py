@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from sse_bridge.config import Settings
 from sse_bridge.filters import ByVisibility
 from sse_bridge.follow.follower import Follower
-from sse_bridge.follow.wish import make_wish
-from sse_bridge.hub.switchboard import Switchboard
-from sse_bridge.streams.rendering import payload, renderer
+from sse_bridge.follow.subscribe_request import make_request
+from sse_bridge.hub.state import HubState
+from sse_bridge.streams.channels.rendering import payload, renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow.model import SETTINGS, Broker, announce, settle
 
@@ -22,8 +22,8 @@ STEPS = st.lists(
 )
 
 
-def drained(board: Switchboard, follower: Follower, max_bytes: int, *, flows: bool) -> tuple[bytes, int]:
-    """All that is there, as a cohort takes it; and how many frames flowed."""
+def drained(state: HubState, follower: Follower, max_bytes: int, *, flows: bool) -> tuple[bytes, int]:
+    """All that is there, as a group of shared readers takes it; and how many frames flowed."""
     taken, flowed = [], 0
     while True:
         frames = follower.flow(max_bytes, ENTRY) if flows else []
@@ -31,7 +31,7 @@ def drained(board: Switchboard, follower: Follower, max_bytes: int, *, flows: bo
             flowed += len(frames)
             taken += frames
             continue
-        batch = board.pull(follower, max_bytes, shared=False)
+        batch = state.pull(follower, max_bytes, shared=False)
         if batch is None:
             return b"".join(taken), flowed
         taken.append(payload(SSE_FORMAT, batch))
@@ -44,20 +44,20 @@ def drained(board: Switchboard, follower: Follower, max_bytes: int, *, flows: bo
     channels=st.integers(1, 2),
 )
 def test_it_is_what_pull_would_be(steps: list[str], max_bytes: int, filter: ByVisibility | None, channels: int) -> None:
-    broker, board = Broker(), Switchboard(Settings(replay_size=SETTINGS.replay_size, window_bytes=4096))
+    broker, state = Broker(), HubState(Settings(replay_size=SETTINGS.replay_size, window_bytes=4096))
     names = ["a", "b"][:channels]
     log = broker.log("a")
     broker.log("b")
-    followers = [board.follower(make_wish(SETTINGS, names, filter=filter)) for _ in range(2)]
-    for name in board.subscribes():
-        board.confirmed(name)
-    settle(broker, board, [])
+    followers = [state.follower(make_request(SETTINGS, names, filter=filter)) for _ in range(2)]
+    for name in state.subscribes():
+        state.confirmed(name)
+    settle(broker, state, [])
 
     def look() -> None:
         for _ in range(3):  # a read may lead to another one
-            board.changed()
+            state.changed()
             seen = [
-                drained(board, one, max_bytes, flows=flows)[0]
+                drained(state, one, max_bytes, flows=flows)[0]
                 for one, flows in zip(followers, (True, False), strict=True)
             ]
             assert seen[0] == seen[1]
@@ -65,21 +65,21 @@ def test_it_is_what_pull_would_be(steps: list[str], max_bytes: int, filter: ByVi
             assert followers[0].state == followers[1].state
             assert followers[0].hidden == followers[1].hidden
             assert followers[0].waits == followers[1].waits
-            settle(broker, board, [])
+            settle(broker, state, [])
 
     look()
     for step in steps:
         log = broker.log("a")
         if step == "ephemeral":
-            announce(board, "a", log, [log.ephemeral()])
+            announce(state, "a", log, [log.ephemeral()])
         elif step == "flush":
             broker.flush("a")
-            board.check_some(0.0)
+            state.check_some(0.0)
         elif step == "trim":
             log.trim(3)
         elif step == "lost":
-            board.lost(None)
-            board.confirmed("a")
+            state.lost(None)
+            state.confirmed("a")
         elif step == "look":
             look()
         elif not log.closed:
@@ -89,17 +89,18 @@ def test_it_is_what_pull_would_be(steps: list[str], max_bytes: int, filter: ByVi
                 "big": lambda log=log: [log.append(size=3000)],
                 "end": lambda log=log: [log.append("stream.end")],
             }.get(step, lambda log=log: [log.append()])()
-            announce(board, "a", log, made, with_copy=step != "hole")
+            announce(state, "a", log, made, with_copy=step != "hole")
     look()
 
 
 def test_live_entries_flow() -> None:
-    broker, board = Broker(), Switchboard(SETTINGS)
-    follower = board.follower(make_wish(SETTINGS, "a"))
-    board.confirmed(*board.subscribes())
+    broker, state = Broker(), HubState(SETTINGS)
+    follower = state.follower(make_request(SETTINGS, "a"))
+    state.confirmed(*state.subscribes())
     log = broker.log("a")
-    settle(broker, board, [])
-    assert drained(board, follower, 1000, flows=True) == (b"", 0)
-    announce(board, "a", log, [log.append(), log.append()])
-    data, flowed = drained(board, follower, 1000, flows=True)
+    assert not state.ready(follower)
+    settle(broker, state, [])
+    assert drained(state, follower, 1000, flows=True) == (b"", 0)
+    announce(state, "a", log, [log.append(), log.append()])
+    data, flowed = drained(state, follower, 1000, flows=True)
     assert (data.count(b"data: "), flowed) == (2, 2)

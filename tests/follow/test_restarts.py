@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sse_bridge.events import Entry
-from sse_bridge.follow.page import Gap
-from sse_bridge.hub.switchboard import Switchboard
+from sse_bridge.hub.state import HubState
+from sse_bridge.records.continuity import Gap
 from tests.follow.model import SETTINGS, Broker, CheckingReader, announce, id_of, settle
 
 NAME = "c"
@@ -18,16 +18,16 @@ class Scene:
     def __init__(self) -> None:
         self.broker = Broker()
         self.log = self.broker.log(NAME)
-        self.board = Switchboard(SETTINGS)
+        self.state = HubState(SETTINGS)
         self.reader = self.enter(start="earliest")
-        self.board.subscribes()
-        self.board.confirmed(NAME)
+        self.state.subscribes()
+        self.state.confirmed(NAME)
         self.publish(20)
         self.settle(self.reader)
         self.ids = {entry.offset: self.id_of(entry) for entry in self.log.chain.values()}
 
     def enter(self, **options: Any) -> CheckingReader:
-        return CheckingReader(self.broker, self.board, [NAME], **options)
+        return CheckingReader(self.broker, self.state, [NAME], **options)
 
     def id_of(self, entry: Entry) -> str:
         return id_of(NAME, entry)
@@ -36,27 +36,27 @@ class Scene:
         for _ in range(count):
             entry = self.log.append()
             if heard:
-                announce(self.board, NAME, self.log, [entry])
-        self.board.changed()
-        self.board.cache.clear()
+                announce(self.state, NAME, self.log, [entry])
+        self.state.changed()
+        self.state.cache.clear()
 
     def settle(self, *readers: CheckingReader) -> None:
-        settle(self.broker, self.board, list(readers))
+        settle(self.broker, self.state, list(readers))
 
     def lost_link(self) -> None:
-        self.board.lost([NAME])
-        self.board.changed()
+        self.state.lost([NAME])
+        self.state.changed()
 
     def link(self) -> None:
-        self.board.confirmed(NAME)
-        self.board.changed()
+        self.state.confirmed(NAME)
+        self.state.changed()
 
     def gap_of(self, reader: CheckingReader) -> Gap:
         """What the reader is told next, which must be a gap; it may have to wait for a page of the log first."""
-        batch = self.board.pull(reader.follower, 10_000)
+        batch = self.state.pull(reader.follower, 10_000)
         if batch is None:
             self.settle()
-            batch = reader.follower.pull(self.board.cache, 10_000)
+            batch = reader.follower.pull(self.state.cache, 10_000)
         assert batch is not None
         gap = batch.deliveries[0].gap
         assert gap is not None, batch.deliveries[0]

@@ -1,14 +1,14 @@
-"""The shared window: serials that only grow, eviction by bytes, and what its trail can prove."""
+"""The shared window: serials that only grow, eviction by bytes, and what the checks of evicted entries can prove."""
 
 from __future__ import annotations
 
 from sse_bridge.events import Entry
-from sse_bridge.follow.page import Point
-from sse_bridge.follow.shelf import record_size
-from sse_bridge.follow.trail import TRAIL_LENGTH
+from sse_bridge.follow.entry_store import record_size
+from sse_bridge.follow.evicted_checks import EVICTED_LENGTH
 from sse_bridge.follow.window import Window
+from sse_bridge.records.continuity import Point
 
-from .test_page import EPOCH, chain
+from .test_continuity import EPOCH, chain
 
 
 def ephemeral(offset: int) -> Entry:
@@ -57,7 +57,7 @@ def test_eviction_keeps_serials_and_a_trail() -> None:
 
 
 def test_the_trail_is_bounded() -> None:
-    window = filled(TRAIL_LENGTH + 500, max_bytes=2000)
+    window = filled(EVICTED_LENGTH + 500, max_bytes=2000)
     assert window.missed(Point(EPOCH, 1, b"x1"), 100) is None
     assert window.missed(Point(EPOCH, 1000, b"x1000"), 1001) == ["u"]
 

@@ -9,6 +9,7 @@ import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,8 +41,18 @@ def started(target: Callable[..., Any], *arguments: Any) -> threading.Thread:
     return thread
 
 
+_before: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
 def our_threads() -> list[str]:
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("sse_bridge"))
+    """The names of this library's threads, but for those that `disregard_threads` has met."""
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("sse_bridge")]
+    return sorted(thread.name for thread in ours if thread not in _before)
+
+
+def disregard_threads() -> None:
+    """Those that there are belong to a bridge of another test, which may live as long as the process (a default one)."""
+    _before.update(thread for thread in threading.enumerate() if thread.name.startswith("sse_bridge"))
 
 
 def readers(bridge: Bridge) -> int:
@@ -55,7 +66,7 @@ def channel() -> str:
 
 @contextmanager
 def slow_ticks() -> Iterator[None]:
-    """Whatever is waited for within a minute has not come with the keeper's tick."""
+    """Whatever is waited for within a minute has not come with the housekeeping thread's tick."""
     before = threads.TICK_SECONDS
     threads.TICK_SECONDS = 60.0  # type: ignore[misc]
     try:
@@ -71,7 +82,7 @@ def a_waiting_reader_is_woken(url: str) -> None:
         assert stream.wait_ready(15)
         seen: list[Event | None] = []
         waiter = started(lambda: seen.append(stream.next(60)))
-        wait_for(lambda: not bridge.thread_hub().board.next_read_at())
+        wait_for(lambda: not bridge.thread_hub().state.next_read_at())
         bridge.publish(name, 1)
         waiter.join(15)  # neither the tick nor its own timer comes so early
         assert [event and event.data for event in seen] == [1]
@@ -108,14 +119,14 @@ def closing_the_bridge_ends_every_reader(url: str) -> None:
     bridge = Bridge(url)
     streams = [bridge.subscribe(channel()) for _ in range(5)]
     waiters = [started(list, stream) for stream in streams]
-    hub, wish = bridge.thread_hub(), bridge.wish("late")
+    hub, request = bridge.thread_hub(), bridge.subscribe_request("late")
     bridge.close()
     for waiter in waiters:
         waiter.join(5)
     assert not any(waiter.is_alive() for waiter in waiters)
     assert our_threads() == []
     try:
-        hub.enter(wish)
+        hub.enter(request)
     except BridgeClosed:
         return
     raise AssertionError("a reader entered a closed hub, where nobody would ever wake it")
@@ -133,9 +144,9 @@ def nothing_is_left_when_the_last_feed_is_gone(url: str) -> None:
                 event = stream.next(5)
                 assert event is not None
                 assert event.data == number
-                assert "sse_bridge-keeper" in our_threads()
+                assert "sse_bridge-housekeeping" in our_threads()
             wait_for(lambda: our_threads() == [], what="the end of the threads")
-            assert bridge.thread_hub().board.feeds == {}
+            assert bridge.thread_hub().state.feeds == {}
 
 
 @scenario
@@ -145,8 +156,8 @@ def a_reload_finds_the_subscription_of_before(url: str) -> None:
         for _ in range(3):
             with bridge.subscribe(name) as stream:
                 assert stream.wait_ready(5)
-                feed = bridge.thread_hub().board.feeds[name]
-        assert bridge.thread_hub().board.feeds == {name: feed}
+                feed = bridge.thread_hub().state.feeds[name]
+        assert bridge.thread_hub().state.feeds == {name: feed}
 
 
 @scenario
@@ -240,7 +251,7 @@ def one_timer_serves_all_heartbeats(url: str) -> None:
 
         waiters = [started(beat, body) for body in bodies]
         wait_for(lambda: readers(bridge) == 20)
-        assert [name for name in our_threads() if "redis" not in name] == ["sse_bridge-keeper"]
+        assert [name for name in our_threads() if "redis" not in name] == ["sse_bridge-housekeeping"]
         seen.set()
         for waiter in waiters:
             waiter.join(10)

@@ -9,7 +9,7 @@ from sse_bridge.hub.alarms import Alarms
 
 def ticks_until(alarms: Alarms[str], first: float, count: int = 4) -> float | None:
     """The tick at which something was woken."""
-    return next((first + n for n in range(count) if alarms.due(first + n)), None)
+    return next((first + n for n in range(count) if alarms.take_due(first + n)), None)
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.5, 0.9])
@@ -28,12 +28,12 @@ def test_an_earlier_alarm_stays_and_a_later_one_gives_way() -> None:
     alarms: Alarms[str] = Alarms()
     alarms.arm("reader", 105.2)
     alarms.arm("reader", 107.0)
-    assert alarms.due(105.1) == []
-    assert alarms.due(105.2) == ["reader"]
+    assert alarms.take_due(105.1) == []
+    assert alarms.take_due(105.2) == ["reader"]
     alarms.arm("reader", 107.8)
     alarms.arm("reader", 107.3)
-    assert alarms.due(107.5) == ["reader"]
-    assert alarms.due(200) == []
+    assert alarms.take_due(107.5) == ["reader"]
+    assert alarms.take_due(200) == []
 
 
 def test_disarmed() -> None:
@@ -43,12 +43,12 @@ def test_disarmed() -> None:
     alarms.disarm("one")
     alarms.disarm("nobody")
     assert len(alarms) == 1
-    assert alarms.due(106) == ["other"]
+    assert alarms.take_due(106) == ["other"]
 
 
 def test_a_tick_that_comes_late_wakes_all_that_were_due() -> None:
     alarms: Alarms[int] = Alarms()
     for second in range(10):
         alarms.arm(second, 100.5 + second)
-    assert sorted(alarms.due(105.6)) == [0, 1, 2, 3, 4, 5]
+    assert sorted(alarms.take_due(105.6)) == [0, 1, 2, 3, 4, 5]
     assert len(alarms) == 4

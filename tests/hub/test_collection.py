@@ -6,13 +6,14 @@ import gc
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from sse_bridge import Bridge, Event, Where
-from sse_bridge.locks import Lock, held
+from sse_bridge.runtime.locks import Turn, held, new_lock, refuse_within
 from tests.support.wait import wait_for
 
 
@@ -54,7 +55,7 @@ def collects() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("collects")
-def test_under_the_hubs_lock_a_subscription_is_left_to_the_keeper() -> None:
+def test_under_the_hubs_lock_a_subscription_is_left_to_housekeeping() -> None:
     with Bridge("memory://") as bridge:
 
         def follow() -> Iterator[Event]:
@@ -118,27 +119,27 @@ def test_a_publish_in_the_middle_of_a_pass_is_stored_and_seen() -> None:
 
 
 def test_a_lock_is_held_by_one_who_does_not_get_it_twice() -> None:
-    lock, other = Lock(), Lock()
+    lock, other = new_lock(), new_lock()
     assert not held()
     with lock:
         assert held()
-        assert lock.locked()
         with other:
             assert held()
-        with pytest.raises(RuntimeError, match="in the middle of"), lock:
-            pass
+        with pytest.raises(RuntimeError, match="already held by this thread"):
+            refuse_within(lock)
+        refuse_within(other)
         assert held()
         elsewhere: list[bool] = []
         assert ends(lambda: elsewhere.append(held()))
         assert elsewhere == [False]
     assert not held()
-    assert not lock.locked()
+    refuse_within(lock)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_holds_nothing() -> None:
     read, write = os.pipe()
-    with Lock():
+    with new_lock():
         pid = os.fork()
         if not pid:
             os.write(write, b"held" if held() else b"free")
@@ -147,3 +148,20 @@ def test_a_child_holds_nothing() -> None:
     os.close(write)
     with os.fdopen(read) as answer:
         assert answer.read() == "free"
+
+
+def test_a_turn_is_one_callers_and_comes_back_when_it_is_dropped() -> None:
+    turns = Turn()
+    turn = turns.take()
+    assert turn is not None
+    assert turns.take() is None
+    turns.free += [turn]
+    turn = turns.take()
+    assert turns.take() is None
+    del turn  # by who was interrupted
+    turn = turns.take()
+    assert turn is not None
+    assert turns.take() is None
+    known = weakref.ref(turns)
+    del turns, turn
+    assert known() is None

@@ -14,7 +14,7 @@ import pytest
 
 from sse_bridge import Bridge, Event
 from sse_bridge.errors import BackendUnavailable
-from sse_bridge.hub import loop, switchboard, threads
+from sse_bridge.hub import loop, state, threads
 from tests.hub.scenarios import our_threads
 from tests.support.wait import await_for
 
@@ -101,7 +101,7 @@ async def test_a_link_that_failed_to_close_is_not_the_next_readers(
     assert await read()
     await await_for(lambda: "not closed" in caplog.text)
     if colour == "sync":
-        await await_for(lambda: "sse_bridge-keeper" not in our_threads())
+        await await_for(lambda: "sse_bridge-housekeeping" not in our_threads())
         assert "unexpected error" not in caplog.text
     assert await read()
 
@@ -111,8 +111,8 @@ async def test_a_closed_reader_joins_no_cohort(bridge: Bridge) -> None:
     async with bridge.asubscribe("a") as stream:
         assert await stream.wait_ready(5)
         reader = stream._reader
-    assert not hub.gather(reader, Mock(), Mock())
-    assert not hub.cohorts.members()
+    assert not hub.join_shared(reader, Mock(), Mock())
+    assert not hub.shared_readers.members()
 
 
 async def test_a_reader_whose_wake_fails_keeps_nobody_from_theirs(
@@ -146,15 +146,15 @@ def hub_locked_when_logging(bridge: Bridge) -> Iterator[list[bool]]:
 
     class Looks(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            seen.append(bridge.thread_hub().lock.locked())
+            seen.append(bridge.thread_hub().lock._is_owned())
 
     seen: list[bool] = []
     handler = Looks()
-    switchboard.logger.addHandler(handler)
+    state.logger.addHandler(handler)
     try:
         yield seen
     finally:
-        switchboard.logger.removeHandler(handler)
+        state.logger.removeHandler(handler)
 
 
 def test_what_a_log_handler_publishes_about_a_slow_reader_finds_the_hub_free() -> None:
@@ -170,5 +170,34 @@ def test_what_a_log_handler_publishes_about_a_slow_reader_finds_the_hub_free() -
 
 def test_what_a_log_handler_publishes_about_a_foreign_control_message_finds_the_hub_free() -> None:
     with Bridge("memory://") as bridge, hub_locked_when_logging(bridge) as seen:
-        bridge.thread_hub().told(b"not ours")
+        bridge.thread_hub().control_message(b"not ours")
         assert seen == [False]
+
+
+async def test_a_read_that_is_cancelled_before_its_first_step_is_done_again(bridge: Bridge) -> None:
+    """By whoever ends all tasks of the loop, and goes on."""
+    before = asyncio.all_tasks()
+    stream = bridge.asubscribe("a")
+    while not (reading := asyncio.all_tasks() - before):
+        await asyncio.sleep(0)
+    for task in reading:
+        task.cancel()
+    assert await stream.wait_ready(10)
+    await stream.aclose()
+
+
+async def test_a_tick_that_fails_is_followed_by_others(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of a hub on threads: a backend that fails to unsubscribe silences no heartbeats."""
+    hub = bridge.loop_hub()
+    async with bridge.asubscribe("a") as stream:
+        assert await stream.wait_ready(10)
+        with monkeypatch.context() as patched:
+            patched.setattr(hub._upstream, "unsubscribe", Mock(side_effect=LookupError("a bug")))
+            await bridge.asubscribe("b").aclose()
+            await await_for(lambda: "the tick of a hub met an unexpected error" in caplog.text)
+        woken: list[float] = []
+        monkeypatch.setattr(stream._reader, "on_wake", lambda: woken.append(1))
+        hub.alarms.arm(stream._reader, 0.0)
+        await await_for(lambda: woken, what="the alarm")

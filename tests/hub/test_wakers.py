@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from sse_bridge.hub.wakers import LockWaker, new_waker
+from sse_bridge.runtime.wakers import LockWaker, new_waker
 from tests.support.gevent_run import gevent_run
 from tests.support.wait import stays
 
@@ -72,7 +72,7 @@ GREENLETS = """
     import threading, time
     import gevent
     from gevent.monkey import get_original
-    from sse_bridge.hub.wakers import GreenletWaker, new_waker
+    from sse_bridge.runtime.wakers import GreenletWaker, new_waker
 
     assert type(new_waker()) is GreenletWaker
 

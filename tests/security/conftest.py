@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import django
 import pytest
 
 from sse_bridge import Bridge
@@ -19,11 +18,8 @@ SECRET = "the secret of the security tests, long enough"
 ALLOWED = "https://app.example.com"
 
 ASGI, WSGI = "uvicorn", "gunicorn-gthread"
-# Django 4.2 refuses to stream under ASGI without the middleware.
-NATIVE = [(ASGI, "django")] if django.VERSION >= (5, 0) else []
 WAYS = [
-    *((ASGI, adapter) for adapter in ("asgi", "channels", "starlette", "handoff")),
-    *NATIVE,
+    *((ASGI, adapter) for adapter in ("asgi", "channels", "starlette", "handoff", "django")),
     *((WSGI, adapter) for adapter in ("django", "flask")),
 ]
 

@@ -13,9 +13,9 @@ from sse_bridge import Settings
 from sse_bridge.errors import ForeignRecord, InvalidInput, NotAuthenticated
 from sse_bridge.events import Entry
 from sse_bridge.filters import PUBLIC
-from sse_bridge.follow.ids import parse_id
-from sse_bridge.records import decode_announcement, decode_record
-from sse_bridge.streams.websocket_messages import parse_command
+from sse_bridge.records.codec import decode_announcement, decode_record
+from sse_bridge.records.ids import parse_id
+from sse_bridge.streams.websockets.messages import parse_command
 from sse_bridge.tokens import _claims
 from sse_bridge.wire import JSON_ARRAY_FORMAT, NDJSON_FORMAT, SSE_FORMAT, TEXT_FORMAT, WEBSOCKET_FORMAT
 from tests.wire.decoders import decode_by_the_standard
@@ -59,15 +59,6 @@ def encoder(raw: bytes) -> None:
     one_sse_frame(frame, data, type_ or "message", id_)
     for wire in ENVELOPES:
         one_envelope(wire.render(type_ or "message", data, "T", id_), type_ or "message")
-
-
-def comment(raw: bytes) -> None:
-    """A comment: refused, or a line that no client takes for an event."""
-    try:
-        line = SSE_FORMAT.comment(raw.decode("utf-8", "surrogateescape"))
-    except InvalidInput:
-        return
-    one_sse_frame(line + b"data: x\n\n", b"x", "message", "")
 
 
 def position(raw: bytes) -> None:
@@ -130,14 +121,13 @@ def token(raw: bytes) -> None:
 
 
 CASES: tuple[Callable[[bytes], None], ...] = (
-    encoder, comment, position, record, near_record, announcement, command, token,
+    encoder, position, record, near_record, announcement, command, token,
 )  # fmt: skip
 
 
 _RECORD = b"1 1 0 1790000000000 Check123 uT order.paid\ndata"
 _GOOD: dict[str, tuple[bytes, ...]] = {
     "encoder": (b"order.paid,abcdefgh-E-1-C|line\nline\r\nline", b"|", b"message,|\xe2\x80\xa8\xc2\x85\x0b\x1c"),
-    "comment": (b"keep-alive", b"\xc2\x85"),
     "position": (b"abcdefgh-Epoch123-17-Check123", b"abcdefgh-E-1-C.bcdefghi-F-2-D-e"),
     "record": (_RECORD, b"~ 1 0 1790000000000 Check123 lJ a\n{}", b"1 1 0 1790000000000 Check123 mB a\n\xff"),
     "near_record": (b"order.paid\ndata", b"\n"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 
 import pytest
 from starlette.middleware import base
 from starlette.responses import StreamingResponse
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from sse_bridge.errors import ConfigurationError
-from sse_bridge_starlette import EventStream
+from sse_bridge.testing import memory_bridge
+from sse_bridge_starlette import EventSourceResponse, EventStream
 from tests.apps import starlette_site as site
 from tests.asgi.strict_server import Http, Lifespan
 from tests.support.http_stream import HTTPStream
@@ -39,6 +43,17 @@ def state(server: Server) -> dict[str, list[str]]:
 def held(server: Server) -> tuple[object, object]:
     seen = state(server)
     return seen["readers"], seen["streams"]
+
+
+def test_a_source_in_a_websocket_endpoint(server: Server) -> None:
+    options = {"proxy": None} if "proxy" in inspect.signature(connect).parameters else {}  # from websockets 15
+    with connect(f"ws://{server.host}:{server.port}/ask?words=one,two", **options) as client:
+        messages = [json.loads(client.recv(20)) for _ in range(4)]
+        with pytest.raises(ConnectionClosed):
+            client.recv(20)
+    assert [message["type"] for message in messages] == ["stream.open", "token", "token", "stream.end"]
+    assert client.close_code == 1000
+    wait_for(lambda: held(server) == (0, 0))
 
 
 async def test_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +148,14 @@ def test_the_schema_names_the_content_type(server: Server) -> None:
     schema = get(server, "/openapi.json")
     assert isinstance(schema, dict)
     assert list(schema["paths"]["/ask"]["post"]["responses"]["200"]["content"]) == ["text/event-stream"]
+
+
+def test_a_format_that_no_stream_has_is_the_endpoint_s_mistake() -> None:
+    with pytest.raises(ConfigurationError, match=r"sse-data.*got 'sse_data'"):
+        EventStream("a", format="sse_data")
+
+
+async def test_what_is_no_source_is_the_endpoint_s_mistake() -> None:
+    with memory_bridge():
+        async with Http(EventSourceResponse(42)) as client:  # type: ignore[arg-type]
+            assert await client.head() == 500

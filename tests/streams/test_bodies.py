@@ -12,7 +12,7 @@ import pytest
 
 from sse_bridge import Bridge, ByVisibility
 from sse_bridge.errors import InvalidChannel, NotAcceptable
-from sse_bridge.streams import Grant, StreamRequest, stream_channels
+from sse_bridge.streams import Grant, StreamRequest, confirm_end, stream_channels
 from tests.support.sse_parser import parse
 from tests.support.wait import wait_for
 
@@ -203,10 +203,28 @@ def test_the_end_and_204(side: Side) -> None:
     assert stream_channels(side.bridge, ["a", "b"], StreamRequest(last_event_id=got[-1].id)).status == 200
     behind = side.body("a", StreamRequest(last_event_id=got[1].id))
     assert [frame.event for frame in frames(b"".join(behind.pieces()))] == ["stream.open", "stream.end"]
+    ended = stream_channels(side.bridge, "a", StreamRequest(last_event_id=got[-1].id))
+    assert confirm_end(ended) is ended
+    assert side.readers() == 0
     late = side.body("a")
     late_frames = frames(b"".join(late.pieces()))
     assert [frame.event for frame in late_frames] == ["stream.open", "stream.end"]
     assert stream_channels(side.bridge, "a", StreamRequest(last_event_id=late_frames[-1].id)).status == 204
+
+
+def test_an_end_is_believed_while_the_log_is_closed_there(side: Side) -> None:
+    position = side.publish("a", 1)
+    response = stream_channels(side.bridge, "a", StreamRequest(last_event_id=f"{position}-e"))
+    assert response.status == 204, "whoever cannot ask the log believes the id"
+    stream = confirm_end(response)
+    assert stream is response.otherwise
+    assert stream.bodies is not None
+    body = Body(side, stream.bodies.async_body() if side.asynchronous else stream.bodies.sync_body())
+    opened = body.frames(1)[0]
+    assert opened.id == str(position)
+    side.publish("a", 2)
+    assert body.frames(1)[0].data == "2"
+    body.close()
 
 
 def test_one_ended_channel_does_not_end_the_stream(side: Side) -> None:
@@ -234,6 +252,25 @@ def test_a_bad_id_is_told_and_not_committed_before_the_gap(side: Side) -> None:
     body.close()
     again = side.body("a", StreamRequest(last_event_id=gap.id))
     assert [frame.event for frame in again.frames(1)] == ["stream.open"]
+    again.close()
+
+
+def test_a_cut_between_two_gaps_loses_neither(side: Side) -> None:
+    """An id that says nothing of a channel would let it begin anew there, and nobody would be told."""
+    names = ["a", "b", "c"]
+    for name in names:
+        side.publish(name, 1)
+    body = side.body(names, StreamRequest(last_event_id="12345"))
+    opened, *gaps = body.frames(4)
+    body.close()
+    assert [gap.event for gap in gaps] == ["stream.gap"] * 3
+    assert [bool(frame.id) for frame in (opened, *gaps)] == [False, False, False, True]
+    side.publish("b", 2)  # while it is away
+    cut = side.body(names, StreamRequest(last_event_id="12345"))  # between the gaps: it has no other id yet
+    assert [frame.event for frame in cut.frames(4)[1:]] == ["stream.gap"] * 3
+    cut.close()
+    again = side.body(names, StreamRequest(last_event_id=gaps[-1].id))
+    assert [(frame.event, frame.data) for frame in again.frames(2)] == [("stream.open", "{}"), ("message", "2")]
     again.close()
 
 
@@ -319,7 +356,7 @@ def test_a_body_of_a_closed_bridge_says_come_back(side: Side) -> None:
 def test_a_broker_that_is_away_means_come_back_later(monkeypatch: pytest.MonkeyPatch, side: Side) -> None:
     if side.bridge.backend.name == "memory":
         return
-    monkeypatch.setattr("sse_bridge.streams.channels.OPENING_SECONDS", 0.05)
+    monkeypatch.setattr("sse_bridge.streams.lifecycle.opening.OPENING_SECONDS", 0.05)
     away = Bridge("redis://127.0.0.1:1/0", publish_timeout_seconds=0.2)
     mine, side.bridge = side.bridge, away
     try:

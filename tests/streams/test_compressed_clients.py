@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import django
 import httpx
 import httpx_sse
 import pytest
@@ -49,8 +48,6 @@ source.addEventListener("stream.end", () => { seen.push("end"); source.close(); 
   window.fetched += "complete";
 })();
 """
-
-DJANGO_ASGI = "asgi" if django.VERSION >= (5, 0) else "asgi_handoff"  # Django 4.2 streams behind the middleware only
 
 
 class Site:
@@ -99,7 +96,7 @@ def fresh(asgi: Site) -> Site:
         ("granian", "tests.apps.asgi_site:app", "/events/?channel={}"),
         ("daphne", "tests.apps.asgi_site:app", "/django/{}"),
         ("uvicorn", "tests.apps.asgi_site:app", "/flask/{}"),
-        ("uvicorn", f"tests.django_app.project.{DJANGO_ASGI}:app", "/async/{}/"),
+        ("uvicorn", "tests.django_app.project.asgi:app", "/async/{}/"),
         ("gunicorn-gthread", "tests.django_app.project.wsgi:app", "/sync/{}/"),
         ("gunicorn-gevent", "tests.flask_app.app:app", "/events/{}"),
     ],

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sse_bridge import Bridge
 from sse_bridge.config import Settings
 from sse_bridge.streams import StreamRequest, send_stream, stream_channels
-from sse_bridge.streams import compression as module
-from sse_bridge.streams.compression import SharedBlocks, SharedGzip, choose, coding_for
-from sse_bridge.streams.compressors import OwnContext
+from sse_bridge.streams.http import compression as module
+from sse_bridge.streams.http.compression import SharedBlocks, SharedGzip, choose, coding_for
+from sse_bridge.streams.http.compressors import OwnContext
 from sse_bridge.wire import SSE_FORMAT
 from tests.support.sse_parser import parse
 from tests.support.wait import await_for
@@ -311,7 +311,7 @@ async def test_compressed_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) 
         others = [await Client(bridge, channels=["a", f"user:{number}"]).opened() for number in range(20)]
         assert same[0].start[b"content-encoding"] == b"gzip"
         assert plain.start[b"content-encoding"] == b"identity"
-        await await_for(lambda: len(bridge.loop_hub().cohorts.members()) == 121)
+        await await_for(lambda: len(bridge.loop_hub().shared_readers.members()) == 121)
         for number in range(5):
             await bridge.apublish("a", f"{number}" * 2000)
             await await_for(lambda: all(len(one.data) == number + 1 for one in [*same, plain, *others]))  # noqa: B023

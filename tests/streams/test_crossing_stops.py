@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge
-from tests.streams.crossing_cases import Steps, async_body, open_bridge, sync_body
+from tests.streams.driver_cases import Steps, async_body, open_bridge, sync_body
 from tests.support.wait import await_for
 
 bridge = pytest.fixture(open_bridge)

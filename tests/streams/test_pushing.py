@@ -1,4 +1,5 @@
-"""Streams pushed from the hub: cohorts, flow control, and everything that can end one, against a scripted server."""
+"""Streams pushed from the hub: groups of shared readers, flow control, and everything that can end one, against a
+scripted server."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import pytest
 
 from sse_bridge import Bridge, ByType, Event, Visibility
 from sse_bridge.events import Entry
-from sse_bridge.streams import Grant, StreamRequest, send_stream, stepping, stream_channels
+from sse_bridge.streams import Grant, StreamRequest, send_stream, stream_channels
+from sse_bridge.streams.writers import stepping
 from sse_bridge.wire.sse import SSE
 from tests.support.sse_parser import parse
 from tests.support.wait import await_for
@@ -86,13 +88,13 @@ async def bridge() -> AsyncIterator[Bridge]:
         await await_for(lambda: bridge.loop_hub().readers() == 0 and len(bridge.streams) == 0)
 
 
-def cohorts(bridge: Bridge) -> list[int]:
-    return bridge.loop_hub().cohorts.sizes()
+def shared_sizes(bridge: Bridge) -> list[int]:
+    return bridge.loop_hub().shared_readers.sizes()
 
 
 async def test_readers_in_the_same_place_get_the_same_bytes(bridge: Bridge) -> None:
     clients = [await Client(bridge, "a").opened() for _ in range(3)]
-    await await_for(lambda: cohorts(bridge) == [3])
+    await await_for(lambda: shared_sizes(bridge) == [3])
     await bridge.apublish("a", 1)
     await await_for(lambda: all(client.data == ["1"] for client in clients))
     assert len({id(client.messages[-1]["body"]) for client in clients}) == 1
@@ -111,7 +113,7 @@ async def test_different_wishes_are_different_cohorts(bridge: Bridge) -> None:
         Client(bridge, "a", StreamRequest(format="ndjson")),
         Client(bridge, "a", policy="latest_only"),
     ]
-    await await_for(lambda: cohorts(bridge) == [1, 1, 1, 2])
+    await await_for(lambda: shared_sizes(bridge) == [1, 1, 1, 2])
     await bridge.apublish("a", 1, type="x")
     await await_for(lambda: sum(b"stream.open" not in c.messages[-1]["body"] for c in clients) == 6)
     for client in clients:
@@ -120,16 +122,16 @@ async def test_different_wishes_are_different_cohorts(bridge: Bridge) -> None:
 
 async def test_a_blocked_client_goes_on_alone_and_comes_back(bridge: Bridge) -> None:
     slow, quick = await Client(bridge, "a").opened(), await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     slow.room.clear()
     for n in range(50):
         await bridge.apublish("a", n)
         await await_for(lambda n=n: quick.data[-1:] == [str(n)])
     assert slow.blocked == 1
-    assert cohorts(bridge) == [1]
+    assert shared_sizes(bridge) == [1]
     slow.room.set()
     await await_for(lambda: slow.data == quick.data)
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     assert [frame.id for frame in slow.frames[1:]] == [frame.id for frame in quick.frames[1:]]
     await slow.leave()
     await quick.leave()
@@ -138,21 +140,21 @@ async def test_a_blocked_client_goes_on_alone_and_comes_back(bridge: Bridge) -> 
 async def test_who_suspends_three_times_in_a_row_is_served_alone_for_a_while(bridge: Bridge) -> None:
     client = await Client(bridge, "a").opened()
     for n in range(3):
-        await await_for(lambda: cohorts(bridge) == [1])
+        await await_for(lambda: shared_sizes(bridge) == [1])
         client.room.clear()
         await bridge.apublish("a", n)
         await await_for(lambda n=n: client.blocked == n + 1)
         client.room.set()
     await await_for(lambda: client.data == ["0", "1", "2"])
-    assert cohorts(bridge) == []
+    assert shared_sizes(bridge) == []
     await bridge.apublish("a", 3)
-    await await_for(lambda: client.data[-1:] == ["3"] and cohorts(bridge) == [1])
+    await await_for(lambda: client.data[-1:] == ["3"] and shared_sizes(bridge) == [1])
     await client.leave()
 
 
 async def test_a_client_that_leaves_while_blocked_is_noticed(bridge: Bridge) -> None:
     client = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [1])
+    await await_for(lambda: shared_sizes(bridge) == [1])
     client.room.clear()
     await bridge.apublish("a", 1)
     await await_for(lambda: client.blocked == 1)
@@ -170,9 +172,9 @@ async def test_a_client_that_reads_nothing_from_the_start_and_leaves_is_noticed(
 
 async def test_a_client_that_leaves_in_its_cohort_is_noticed(bridge: Bridge) -> None:
     first, second = await Client(bridge, "a").opened(), await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     await first.leave()
-    assert cohorts(bridge) == [1]
+    assert shared_sizes(bridge) == [1]
     await bridge.apublish("a", 1)
     await await_for(lambda: second.data == ["1"])
     await second.leave()
@@ -180,7 +182,7 @@ async def test_a_client_that_leaves_in_its_cohort_is_noticed(bridge: Bridge) -> 
 
 async def test_a_send_that_fails_ends_only_its_own_stream(bridge: Bridge) -> None:
     broken, gone, well = [await Client(bridge, "a").opened() for _ in range(3)]
-    await await_for(lambda: cohorts(bridge) == [3])
+    await await_for(lambda: shared_sizes(bridge) == [3])
     broken.error, gone.error = ZeroDivisionError("a bug in a wrapper"), OSError("the client is gone")
     await bridge.apublish("a", 1)
     await await_for(lambda: well.data == ["1"] and broken.task.done() and gone.task.done())
@@ -192,12 +194,12 @@ async def test_a_send_that_fails_ends_only_its_own_stream(bridge: Bridge) -> Non
 
 async def test_a_cancelled_request_gives_everything_back(bridge: Bridge) -> None:
     client = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [1])
+    await await_for(lambda: shared_sizes(bridge) == [1])
     client.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await client.task
     blocked = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [1])
+    await await_for(lambda: shared_sizes(bridge) == [1])
     blocked.room.clear()
     await bridge.apublish("a", 1)
     await await_for(lambda: blocked.blocked == 1)
@@ -218,7 +220,7 @@ async def test_a_frame_that_cannot_be_made_ends_the_streams_and_leaves_no_hole(
 
     monkeypatch.setattr(SSE, "body", failing)
     clients = [await Client(bridge, "a").opened() for _ in range(2)]
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     await bridge.apublish("a", "good")
     await bridge.apublish("a", "bad")
     await bridge.apublish("a", "never")
@@ -229,7 +231,7 @@ async def test_a_frame_that_cannot_be_made_ends_the_streams_and_leaves_no_hole(
 
 async def test_a_cancel_reaches_a_send_that_the_hub_began(bridge: Bridge) -> None:
     client = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [1])
+    await await_for(lambda: shared_sizes(bridge) == [1])
     client.room.clear()
     client.cancelled = False
     await bridge.apublish("a", 1)
@@ -256,7 +258,7 @@ async def test_without_asyncios_private_parts_every_task_writes_by_itself(
 
 async def test_the_end_of_the_channel_ends_the_cohort(bridge: Bridge) -> None:
     clients = [await Client(bridge, "a").opened() for _ in range(3)]
-    await await_for(lambda: cohorts(bridge) == [3])
+    await await_for(lambda: shared_sizes(bridge) == [3])
     await bridge.aclose_channel("a")
     for client in clients:
         await asyncio.wait_for(client.task, 10)
@@ -267,7 +269,7 @@ async def test_the_end_of_the_channel_ends_the_cohort(bridge: Bridge) -> None:
 async def test_closing_the_bridge_ends_the_streams() -> None:
     bridge = Bridge("memory://")
     clients = [await Client(bridge, "a").opened() for _ in range(2)]
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     await bridge.aclose()
     for client in clients:
         await asyncio.wait_for(client.task, 10)
@@ -276,7 +278,7 @@ async def test_closing_the_bridge_ends_the_streams() -> None:
 async def test_heartbeats_and_positions_in_a_cohort() -> None:
     async with Bridge("memory://", heartbeat_seconds=0.1) as bridge:
         client = await Client(bridge, "a").opened()
-        await await_for(lambda: cohorts(bridge) == [1])
+        await await_for(lambda: shared_sizes(bridge) == [1])
         await await_for(lambda: client.messages[-1]["body"] == b":\n")
         hidden = await bridge.apublish("a", 1, visibility="internal_only")
         await await_for(lambda: client.events[-1] == "stream.position")
@@ -288,14 +290,14 @@ async def test_heartbeats_and_positions_in_a_cohort() -> None:
         await await_for(lambda: client.data == ["2"])
         await await_for(lambda: client.messages[-1]["body"] == b":\n")
         assert client.events.count("stream.position") == 1
-        assert cohorts(bridge) == [1]
+        assert shared_sizes(bridge) == [1]
         await client.leave()
 
 
 async def test_what_was_hidden_after_the_last_event_is_told_too() -> None:
     async with Bridge("memory://", heartbeat_seconds=0.1) as bridge:
         client = await Client(bridge, "a").opened()
-        await await_for(lambda: cohorts(bridge) == [1])
+        await await_for(lambda: shared_sizes(bridge) == [1])
         for _ in range(3):
             await bridge.apublish("a", 0, visibility="internal_only")
             await await_for(lambda: client.events[-1] == "stream.position")
@@ -308,11 +310,11 @@ async def test_what_was_hidden_after_the_last_event_is_told_too() -> None:
 async def test_who_lags_behind_its_cohort_in_hidden_entries_is_told_too() -> None:
     async with Bridge("memory://", heartbeat_seconds=0.1, replay_size=8) as bridge:  # so that two hidden ones are told
         first = await Client(bridge, "a").opened()
-        await await_for(lambda: cohorts(bridge) == [1])
+        await await_for(lambda: shared_sizes(bridge) == [1])
         one, two = [await bridge.apublish("a", n, visibility="internal_only") for n in range(2)]
         await await_for(lambda: first.frames[-1].id == str(two))
         second = await Client(bridge, "a", StreamRequest(last_event_id=str(one))).opened()
-        await await_for(lambda: cohorts(bridge) == [2])
+        await await_for(lambda: shared_sizes(bridge) == [2])
         await await_for(lambda: second.frames[-1].id == str(two))
         await first.leave()
         await second.leave()
@@ -320,10 +322,10 @@ async def test_who_lags_behind_its_cohort_in_hidden_entries_is_told_too() -> Non
 
 async def test_a_cohort_keeps_nothing_of_who_left_it(bridge: Bridge) -> None:
     first = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [1])
+    await await_for(lambda: shared_sizes(bridge) == [1])
     (stream,) = map(weakref.ref, bridge.streams._streams)
     second = await Client(bridge, "a").opened()
-    await await_for(lambda: cohorts(bridge) == [2])
+    await await_for(lambda: shared_sizes(bridge) == [2])
     await first.leave()
     del first
     gc.collect()
@@ -377,9 +379,9 @@ async def test_random_room_loses_and_doubles_nothing(seed: int) -> None:
 async def test_a_cohort_tells_its_position_after_many_hidden_entries() -> None:
     async with Bridge("memory://", replay_size=40) as bridge:
         client = await Client(bridge, "a").opened()
-        await await_for(lambda: cohorts(bridge) == [1])
+        await await_for(lambda: shared_sizes(bridge) == [1])
         positions = [await bridge.apublish("a", n, visibility="model_only") for n in range(12)]
         await await_for(lambda: client.events[-1] == "stream.position")
         assert client.frames[-1].id in [str(position) for position in positions[9:]]
-        assert cohorts(bridge) == [1]
+        assert shared_sizes(bridge) == [1]
         await client.leave()

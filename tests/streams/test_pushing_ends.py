@@ -45,6 +45,22 @@ async def test_a_client_that_takes_nothing_is_given_up_when_its_stream_ends(why:
         assert len(bridge.streams) == bridge.loop_hub().readers() == 0
 
 
+async def test_a_client_that_is_turned_away_and_takes_nothing_is_waited_for_a_moment() -> None:
+    async with Bridge("memory://", max_streams=1) as bridge:
+        first = await Client(bridge, "a").opened()
+        for takes in (False, True):
+            client = Client(bridge, "a")
+            client.room.clear()
+            client.requests = 3  # what it sends meanwhile changes nothing
+            await await_for(lambda client=client: client.blocked)  # type: ignore[misc]
+            if takes:
+                client.room.set()
+            await asyncio.wait_for(client.task, 10)
+            assert client.cancelled is (None if takes else True)
+        assert client.events == ["stream.close"]
+        await first.leave()
+
+
 async def test_a_slow_client_gets_its_last_frame_within_a_moment() -> None:
     bridge = Bridge("memory://")
     client = await Client(bridge, "a").opened()
@@ -57,7 +73,7 @@ async def test_a_slow_client_gets_its_last_frame_within_a_moment() -> None:
     assert client.events == ["stream.open", "message", "stream.close"]
 
 
-@pytest.mark.parametrize("place", ["cohort", "alone"])
+@pytest.mark.parametrize("place", ["shared", "alone"])
 async def test_a_server_that_cancels_the_request_lets_the_last_frame_out(place: str) -> None:
     settings = {"policy": "drop_oldest"} if place == "alone" else {}
     async with Bridge("memory://", retry_min_ms=1234, retry_max_ms=1234, **settings) as bridge:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.streams import signals
-from sse_bridge.streams.registry import Registry
+from sse_bridge.streams.lifecycle import signals
+from sse_bridge.streams.lifecycle.registry import Registry
 from tests.support.wait import stays, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks of POSIX")

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge, Event, Where
-from sse_bridge.hub import threads
 from sse_bridge.streams import WRITE_KEY, PushMiddleware, StreamRequest, stream_channels
-from sse_bridge.streams.sockets import SocketWriter
+from sse_bridge.streams.writers.socket import SocketWriter
 from sse_bridge.wire.sse import SSE
 from tests.streams.wsgi_requests import HEADERS, Request, ask, bare_body, bridge, dechunked, numbers
 from tests.support.sse_parser import parse
@@ -44,9 +43,9 @@ def test_a_client_that_reads_slowly_loses_nothing(bridge: Bridge, ask: Callable[
     for number in range(300):
         bridge.publish("news", [number, text])
     quick_seen = quick.read_until(b"data: [299,")
-    wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == 1, what="the slow one to be on its own")
+    wait_for(lambda: len(bridge.thread_hub().shared_readers.members()) == 1, what="the slow one to be on its own")
     slow_seen = slow.read_until(b"data: [299,")
-    wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == 2, what="the slow one to come back")
+    wait_for(lambda: len(bridge.thread_hub().shared_readers.members()) == 2, what="the slow one to come back")
     bridge.publish("news", 300)
     bridge.close_channel("news")
     for client, seen in ((slow, slow_seen), (quick, quick_seen)):
@@ -88,7 +87,7 @@ def test_heartbeats_count_from_what_the_hub_wrote() -> None:
 
         request = Request(PushMiddleware(app))
         seen = request.read_until(b":\n")
-        wait_for(lambda: bridge.thread_hub().cohorts.sizes() == [1], what="the hub to write again")
+        wait_for(lambda: bridge.thread_hub().shared_readers.sizes() == [1], what="the hub to write again")
         bridge.publish("news", 1)
         seen = request.read_until(b"data: 1\n", seen)
         request.read_until(b":\n", seen.rpartition(b"data: 1\n")[2])
@@ -130,7 +129,7 @@ def test_middleware_that_does_something_to_the_body_sees_all_of_it(
     def wrap(app: Any) -> Any:
         def touched(environ: dict[str, Any], start_response: Any) -> Any:
             body = app(environ, start_response)
-            environ[WRITE_KEY].bare = 0
+            environ[WRITE_KEY].body_is_outermost = 0
             return body
 
         if way == "not kept":
@@ -147,7 +146,7 @@ def test_middleware_that_does_something_to_the_body_sees_all_of_it(
     for _ in range(2):
         bridge.publish("news", 1)
         seen = client.read_until(b"data: %b\n" % shown, client.read_until(b"id: ", seen[-1:]))
-        assert bridge.thread_hub().cohorts.sizes() == []
+        assert bridge.thread_hub().shared_readers.sizes() == []
     bridge.close_channel("news")
     assert b"data: 1\n" not in client.rest()
     assert client.asked > 2
@@ -177,7 +176,7 @@ def test_no_byte_follows_the_end_of_a_response_that_another_thread_closes(
     begun, go_on = threading.Event(), threading.Event()
     client = ask()
     seen = client.read_until(b"stream.open")
-    [reader] = bridge.thread_hub().cohorts.members()
+    [reader] = bridge.thread_hub().shared_readers.members()
     push = SocketWriter.push
 
     def slow(self: SocketWriter, data: bytes) -> bool:
@@ -244,7 +243,7 @@ def test_what_a_predicate_raises_is_logged_under_no_lock(bridge: Bridge) -> None
             assert news.next(0.1) is None
             told = log.next(10)
             assert told is not None
-            assert "the predicate" in told.data
+            assert "predicate" in told.data
     finally:
         logger.removeHandler(handler)
 
@@ -256,10 +255,10 @@ def test_a_forked_child_writes_to_no_socket_of_its_parent(
     client.read_until(b"stream.open")
     hub = bridge.thread_hub()
     with monkeypatch.context() as patch:
-        patch.setattr(threads, "_forks", threads._forks + 1)  # what a child sees of the hub that it inherited
+        patch.setattr(hub, "_forks", hub._forks - 1)  # what a child sees of the hub that it inherited
         bridge.publish("news", 1)
         if bridge.backend.name == "redis":  # whose news come on another thread
-            wait_for(lambda: {feed.channel for feed in hub.board._touched} == {"news"}, what="the news")
+            wait_for(lambda: {feed.channel for feed in hub.state._touched} == {"news"}, what="the news")
         client.client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.client.recv(1)

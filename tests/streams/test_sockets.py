@@ -1,4 +1,4 @@
-"""Writing past a WSGI server's `write`: only where a rehearsal shows what it does, and with the same bytes."""
+"""Writing past a WSGI server's `write`: only where a probe shows what it does, and with the same bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gunicorn.http.wsgi import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sse_bridge.streams.direct import chunk
-from sse_bridge.streams.sockets import ServerWrite, SocketWriter
+from sse_bridge.streams.writers.socket import ServerWrite, SocketWriter
+from sse_bridge.streams.writers.transport import chunk
 from tests.streams.wsgi_requests import HEADERS, response_on
 
 
@@ -23,7 +23,7 @@ def test_it_writes_what_the_server_would_write(version: tuple[int, int]) -> None
         response = response_on(sock, version)
         server = ServerWrite()
         given: list[bytes] = []  # what the server would iterate over
-        server.bare = id(given)
+        server.body_is_outermost = id(given)
         server.write = response.start_response("200 OK", HEADERS)
         assert SocketWriter.of(server, 0, list) is None, "before the head is sent"
         server.write(b"first")
@@ -76,7 +76,7 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
             response = response_on(**{"sock": sock, "kind": kind, **options})
             server = ServerWrite()
             given: list[bytes] = []
-            server.bare = id(given)
+            server.body_is_outermost = id(given)
             server.write = response.start_response("200 OK", HEADERS)
             server.write(b"first")
             if kind is not Elsewhere:
@@ -95,7 +95,7 @@ def test_what_it_does_not_know_is_left_to_the_server() -> None:
         assert SocketWriter.of(server, 5, list) is None, "the server counts down to its end"
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
-            client.recv(1)  # no rehearsal reached the client
+            client.recv(1)  # no probe reached the client
 
 
 def test_of_a_head_request_it_writes_what_the_server_would() -> None:
@@ -105,7 +105,7 @@ def test_of_a_head_request_it_writes_what_the_server_would() -> None:
         response = response_on(sock, method="HEAD")
         server = ServerWrite()
         given: list[bytes] = []
-        server.bare = id(given)
+        server.body_is_outermost = id(given)
         server.write = response.start_response("200 OK", HEADERS)
         server.write(b"first")
         body = client.recv(65536).partition(b"\r\n\r\n")[2]

@@ -131,7 +131,8 @@ def test_the_format_follows_the_request(bridge: Bridge) -> None:
 
     assert content_type(ANY) == "text/event-stream"
     assert content_type(StreamRequest(accept="application/x-ndjson")) == "application/x-ndjson"
-    assert content_type(StreamRequest(accept="application/json, */*;q=0.1")) == "application/json"
+    assert content_type(StreamRequest(accept="application/json")) == "application/json"
+    assert content_type(StreamRequest(accept="application/json, */*;q=0.1")) == "text/event-stream"
     assert content_type(StreamRequest(format="text", accept="text/event-stream")) == "text/plain; charset=utf-8"
     assert content_type(StreamRequest(format="text"), format="bytes") == "application/octet-stream"
     assert content_type(StreamRequest(format="text"), format=SSE_FORMAT) == "text/event-stream"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sse_bridge.streams.stepping import Listening, Stepper
+from sse_bridge.streams.writers.stepping import Listening, Stepper
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 

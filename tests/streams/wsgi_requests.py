@@ -32,7 +32,7 @@ def bare_body(bodies: Any, environ: dict[str, Any]) -> Any:
     server = environ.get(WRITE_KEY)
     body = bodies.sync_body(server)
     if server is not None:
-        server.bare = id(body)
+        server.body_is_outermost = id(body)
     return body
 
 
@@ -91,7 +91,7 @@ def ask(bridge: Bridge) -> Iterator[Callable[..., Request]]:
     requests: list[Request] = []
 
     def ask(wrap: Callable[[Any], Any] = PushMiddleware, *, alone: bool = False, **options: Any) -> Request:
-        before = len(bridge.thread_hub().cohorts.members())
+        before = len(bridge.thread_hub().shared_readers.members())
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             stream = stream_channels(bridge, "news", StreamRequest(), format=None)
@@ -101,7 +101,7 @@ def ask(bridge: Bridge) -> Iterator[Callable[..., Request]]:
 
         requests.append(Request(wrap(app), **options))
         if not alone:
-            wait_for(lambda: len(bridge.thread_hub().cohorts.members()) == before + 1, what="the hub to write")
+            wait_for(lambda: len(bridge.thread_hub().shared_readers.members()) == before + 1, what="the hub to write")
         return requests[-1]
 
     yield ask

@@ -12,10 +12,10 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import Self
 from urllib.parse import urlsplit
 
 import h11
-from typing_extensions import Self
 
 from tests.support.sse_parser import Frame, SSEParser
 from tests.support.wait import wait_for
@@ -27,7 +27,8 @@ class Visit:
     """One connection.
 
     Attributes:
-        ended_at: when it ended (`time.monotonic`); 0 while it runs.
+        opened_at: when its first frame came (`time.monotonic`); 0 before.
+        ended_at: when it ended; 0 while it runs.
         open: whether the first frame has come.
         ended: `complete` with the body's proper end, `cut` without; empty while it runs.
         inside_frame: it ended inside a frame.
@@ -35,6 +36,7 @@ class Visit:
     """
 
     def __init__(self) -> None:
+        self.opened_at = 0.0
         self.ended_at = 0.0
         self.open = False
         self.ended = ""
@@ -153,6 +155,7 @@ class Member:
                     visit.last = frame
                     if not visit.open:
                         visit.open = True
+                        visit.opened_at = time.monotonic()
                         self.visits.append(visit)
                     self.take(frame)
                 self.last_event_id, self.retry = parser.last_event_id, parser.retry or self.retry

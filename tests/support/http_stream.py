@@ -10,10 +10,8 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
-
-from typing_extensions import Self
 
 Ended = Literal["", "complete", "cut"]
 

@@ -14,8 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-
-from typing_extensions import Self
+from typing import Self
 
 from tests.support.wait import wait_for
 

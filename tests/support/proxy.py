@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-from typing_extensions import Self
+from typing import Any, Self, TypeVar
 
 from tests.support.process import free_port
 
@@ -39,14 +38,19 @@ class _Link:
 class Proxy:
     """A proxy in front of 127.0.0.1:`target`, listening on `port`.
 
+    Args:
+        receive_bytes: the receive buffer of its connections to the target, which the system does not enlarge then; so a server
+            whose replies are held back soon has nowhere to write to. None: the system's choice.
+
     Attributes:
         accepted: Connections accepted so far.
         delay_seconds: Held back before every chunk, in both directions.
         cuts: How often the budget of `cut_randomly` or `cut_after` ended a connection.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, receive_bytes: int | None = None) -> None:
         self.target = target
+        self._receive_bytes = receive_bytes
         self.port = free_port()
         self.accepted = 0
         self.cuts = 0
@@ -190,9 +194,15 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        upstream = socket.socket()
+        upstream.setblocking(False)
+        if self._receive_bytes is not None:
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
         try:
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            await self._loop.sock_connect(upstream, ("127.0.0.1", self.target))
+            upstream_reader, upstream_writer = await asyncio.open_connection(sock=upstream)
         except OSError:
+            upstream.close()
             writer.transport.abort()
             return
         link = _Link(writer, upstream_writer, self._random.randint(*self._range) if self._range else None)

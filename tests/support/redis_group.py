@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing_extensions import Self
+from typing import Self
 
 from tests.support.process import free_port
 from tests.support.redis_server import RedisServer

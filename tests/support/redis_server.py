@@ -20,8 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-
-from typing_extensions import Self
+from typing import Self
 
 from tests.support.process import Process, free_port
 from tests.support.wait import wait_for

@@ -22,6 +22,7 @@ COMMANDS: dict[str, list[str]] = {
     "daphne": ["python", "-m", "daphne", "--bind", "127.0.0.1", "--port", "{port}", "{app}"],
     "granian": ["python", "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "{app}"],
     "gunicorn-uvicorn": [*_GUNICORN, "--worker-class", "uvicorn.workers.UvicornWorker"],
+    "gunicorn-asgi": [*_GUNICORN, "--worker-class", "asgi"],
     # WSGI
     "gunicorn-sync": [*_GUNICORN, "--worker-class", "sync"],
     "gunicorn-gthread": [*_GUNICORN, "--worker-class", "gthread", "--threads", "16"],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping
-
-from typing_extensions import Self
+from typing import Self
 
 from tests.support.http_stream import Ended, HTTPStream
 from tests.support.sse_parser import Frame, SSEParser

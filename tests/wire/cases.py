@@ -7,11 +7,23 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from sse_bridge.events import Entry, Json, Text, encode_data
-from sse_bridge.wire import JSON_ARRAY_FORMAT, NDJSON_FORMAT, SSE_FORMAT, TEXT_FORMAT, WEBSOCKET_FORMAT
+from sse_bridge.encoding import encode_data
+from sse_bridge.events import Entry, Json, Text
+from sse_bridge.wire import (
+    JSON_ARRAY_FORMAT,
+    NDJSON_FORMAT,
+    SSE_DATA_FORMAT,
+    SSE_FORMAT,
+    TEXT_FORMAT,
+    TYPED_SSE_DATA_FORMAT,
+    WEBSOCKET_FORMAT,
+)
 from sse_bridge.wire.text import BYTES_FORMAT
 
-ALL_FORMATS = (SSE_FORMAT, NDJSON_FORMAT, JSON_ARRAY_FORMAT, WEBSOCKET_FORMAT, TEXT_FORMAT, BYTES_FORMAT)
+ALL_FORMATS = (
+    SSE_FORMAT, NDJSON_FORMAT, JSON_ARRAY_FORMAT, WEBSOCKET_FORMAT, TEXT_FORMAT, BYTES_FORMAT, SSE_DATA_FORMAT,
+    TYPED_SSE_DATA_FORMAT,
+)  # fmt: skip
 ENVELOPE_FORMATS = (NDJSON_FORMAT, JSON_ARRAY_FORMAT, WEBSOCKET_FORMAT)
 
 # What str.splitlines() splits at and the standard does not, what parsers look for, astral and empty text.

@@ -85,7 +85,8 @@ def test_an_applications_own_id_may_be_any_line(id: str) -> None:
 
 @pytest.mark.parametrize("wire", [NDJSON_FORMAT, WEBSOCKET_FORMAT])
 def test_control_events(wire: EnvelopeFormat) -> None:
-    assert json.loads(wire.open(b"p", 2000)) == {"type": "stream.open", "data": {}, "retry_ms": 2000, "id": "p"}
+    opened = json.loads(wire.control("stream.open", {}, id=b"p", retry_ms=2000))
+    assert opened == {"type": "stream.open", "data": {}, "retry_ms": 2000, "id": "p"}
     assert json.loads(wire.gap("c", "slow", None, b"p")) == {
         "type": "stream.gap",
         "channel": "c",
@@ -101,8 +102,6 @@ def test_control_events(wire: EnvelopeFormat) -> None:
     assert json.loads(wire.end("c", "x", b"p")) == stored
 
 
-def test_a_json_array_has_no_first_and_no_last_frame() -> None:
-    assert (
-        JSON_ARRAY_FORMAT.open(b"p", 2000) == JSON_ARRAY_FORMAT.retry(2000) == JSON_ARRAY_FORMAT.position(b"p") == b""
-    )
+def test_a_json_array_has_no_last_frame_and_none_for_a_position() -> None:
+    assert JSON_ARRAY_FORMAT.retry(2000) == JSON_ARRAY_FORMAT.position(b"p") == b""
     assert json.loads(JSON_ARRAY_FORMAT.error("boom")) == {"type": "stream.error", "data": {"message": "boom"}}

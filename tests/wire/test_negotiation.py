@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sse_bridge.errors import NotAcceptable
-from sse_bridge.wire import CHANNEL_FORMATS, NDJSON_FORMAT, SOURCE_FORMATS, WEBSOCKET_FORMAT, negotiate
+from sse_bridge.errors import ConfigurationError, NotAcceptable
+from sse_bridge.wire import CHANNEL_FORMATS, NDJSON_FORMAT, SOURCE_FORMATS, WEBSOCKET_FORMAT, choose, negotiate
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,15 @@ from sse_bridge.wire import CHANNEL_FORMATS, NDJSON_FORMAT, SOURCE_FORMATS, WEBS
         ("text/plain; charset=utf-8", "text"),
         ("application/json", "json_array"),
         ("application/json, text/event-stream", "sse"),  # equal: the first offered wins
-        ("application/json, */*", "json_array"),  # equal, but named
+        ("application/x-ndjson, */*", "ndjson"),  # equal, but named
+        ("application/json, */*", "sse"),  # of HTTP libraries, which mean nothing by it
+        ("application/json, text/plain, */*", "sse"),  # axios
+        ("application/json, text/javascript, */*; q=0.01", "sse"),  # jQuery
+        ("application/json, text/plain, application/x-ndjson, */*", "ndjson"),
+        ("text/plain, */*", "text"),
+        ("application/json, text/plain", "text"),
+        ("application/json, */*;q=0", "json_array"),
+        ("text/event-stream;q=0, text/plain;q=0, application/json, */*", "ndjson"),
         ("application/json;q=0.5, */*", "sse"),
         ("text/event-stream;q=0.1, application/x-ndjson;q=0.2", "ndjson"),
         ("text/event-stream;q=0, */*;q=0.1", "ndjson"),
@@ -62,6 +70,13 @@ def test_a_name_overrules_the_header() -> None:
 def test_a_name_that_is_not_offered(name: str) -> None:
     with pytest.raises(NotAcceptable, match="sse, ndjson, text"):
         negotiate(CHANNEL_FORMATS, name)
+
+
+def test_an_endpoint_s_own_mistake_is_not_the_client_s() -> None:
+    with pytest.raises(ConfigurationError, match=r"one of sse, ndjson, text, sse-data.*got 'json_array'"):
+        choose(CHANNEL_FORMATS, "json_array", None, None)
+    with pytest.raises(ConfigurationError, match="type_in_data=True is for format='sse-data', got format='ndjson'"):
+        choose(CHANNEL_FORMATS, "ndjson", None, None, type_in_data=True)
 
 
 def test_the_default_is_the_first_offered() -> None:

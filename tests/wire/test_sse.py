@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sse_bridge.encoding import encode_data
 from sse_bridge.errors import InvalidInput
-from sse_bridge.events import Text, encode_data
+from sse_bridge.events import Text
 from sse_bridge.wire import SSE_FORMAT
 from tests.support.node import FOLDER, ensure_packages
 from tests.support.requires import require
@@ -159,7 +160,7 @@ def test_9_2_6_the_stock_ticker() -> None:
 
 
 def test_9_2_6_four_blocks_with_comment_ids_and_a_leading_space() -> None:
-    stream = SSE_FORMAT.comment("test stream") + render("first event", id="1") + render("second event", id="")
+    stream = b": test stream\n" + render("first event", id="1") + render("second event", id="")
     stream += render(" third event")
     assert decode_by_the_standard(stream) == [
         Received("message", "first event", "1"),
@@ -189,7 +190,7 @@ def test_9_2_5_nothing_else_ends_a_line(other: str) -> None:
 
 
 def test_9_2_5_a_byte_order_mark_is_lost_only_at_the_start_where_no_stream_of_ours_has_data() -> None:
-    stream = SSE_FORMAT.open(b"x", 2000) + render("\ufeffa")
+    stream = SSE_FORMAT.control("stream.open", {}, id=b"x", retry_ms=2000) + render("\ufeffa")
     assert decode_by_the_standard(stream)[1].data == "\ufeffa"
 
 
@@ -206,7 +207,7 @@ def test_9_2_6_an_event_without_an_id_keeps_the_last_one() -> None:
 
 
 def test_9_2_6_retry_is_ascii_digits() -> None:
-    assert parse(SSE_FORMAT.open(b"x", 2500))[0].retry == 2500
+    assert parse(SSE_FORMAT.control("stream.open", {}, id=b"x", retry_ms=2500))[0].retry == 2500
     for bad in (0, -1, True, 2.5, "3000"):
         with pytest.raises(InvalidInput):
             SSE_FORMAT.retry(bad)  # type: ignore[arg-type]
@@ -223,12 +224,13 @@ def test_json_with_line_breaks_is_still_the_same_json() -> None:
 
 @given(ids, st.integers(1, 2**31))
 def test_the_first_frame_is_one_frame(id: bytes, retry_ms: int) -> None:
-    [first] = parse(SSE_FORMAT.open(id, retry_ms))
+    [first] = parse(SSE_FORMAT.control("stream.open", {}, id=id, retry_ms=retry_ms))
     assert first == (id.decode(), "stream.open", "{}", retry_ms, True)
 
 
 def test_control_frames() -> None:
-    assert SSE_FORMAT.open(b"p", 2000) == b"retry: 2000\nid: p\nevent: stream.open\ndata: {}\n\n"
+    opened = SSE_FORMAT.control("stream.open", {}, id=b"p", retry_ms=2000)
+    assert opened == b"retry: 2000\nid: p\nevent: stream.open\ndata: {}\n\n"
     gap = b'id: p\nevent: stream.gap\ndata: {"channel":"c","reason":"trimmed","missed":7}\n\n'
     assert SSE_FORMAT.gap("c", "trimmed", 7, b"p") == gap
     assert SSE_FORMAT.position(b"p") == b"id: p\nevent: stream.position\ndata: {}\n\n"
@@ -245,7 +247,7 @@ def test_the_synthetic_end_is_the_stored_one() -> None:
 
 
 CONTROL = [
-    SSE_FORMAT.open(b"p1", 2000),
+    SSE_FORMAT.control("stream.open", {}, id=b"p1", retry_ms=2000),
     SSE_FORMAT.with_id(SSE_FORMAT.body("c", text_entry("one")), b"p2"),
     SSE_FORMAT.gap("c", "trimmed", None, b"p3"),
     SSE_FORMAT.position(b"p4"),
@@ -261,7 +263,7 @@ TYPES = [
 
 @given(st.data(), st.lists(st.integers(0, 3), min_size=len(CONTROL), max_size=len(CONTROL)))
 def test_neither_heartbeats_nor_retry_make_an_empty_event(data: st.DataObject, beats: list[int]) -> None:
-    quiet = SSE_FORMAT.heartbeat() + SSE_FORMAT.comment("still here")
+    quiet = SSE_FORMAT.heartbeat() + b": still here\n"
     stream = b"".join(quiet * n + each for n, each in zip(beats, CONTROL, strict=True))
     chunks = data.draw(chunked(stream))
     assert [event.type for event in decode_like_the_sdks(chunks)] == TYPES
@@ -271,4 +273,3 @@ def test_neither_heartbeats_nor_retry_make_an_empty_event(data: st.DataObject, b
 
 def test_a_heartbeat_is_a_comment_line_of_the_next_frame() -> None:
     assert SSE_FORMAT.heartbeat() == b":\n"
-    assert SSE_FORMAT.comment("hello") == b": hello\n"

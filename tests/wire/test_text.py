@@ -33,7 +33,7 @@ def test_bytes_are_the_same_under_another_type() -> None:
 def test_control_events_have_no_place() -> None:
     assert not TEXT_FORMAT.tells
     for frame in (
-        TEXT_FORMAT.open(b"p", 2000),
+        TEXT_FORMAT.control("stream.open", {}, id=b"p", retry_ms=2000),
         TEXT_FORMAT.gap("c", "slow", None, b"p"),
         TEXT_FORMAT.position(b"p"),
         TEXT_FORMAT.end("c", None, b"p"),
@@ -41,6 +41,5 @@ def test_control_events_have_no_place() -> None:
         TEXT_FORMAT.error("boom"),
         TEXT_FORMAT.retry(2000),
         TEXT_FORMAT.heartbeat(),
-        TEXT_FORMAT.comment("hello"),
     ):
         assert frame == b""

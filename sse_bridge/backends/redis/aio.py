@@ -12,19 +12,23 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from .calls import Call, Effort, refuse
-from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, abort_on_close, connection_arguments
+from .breaker import PROBE_SECONDS, Breakers
+from .call_round import CallRound
+from .calls import Call
+from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, abort_on_close, connection_arguments, connection_class
 from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
-from .routes import Routes
+from .routes import Discovery, Routes
+from .scripts import AWAY, error_code
 from .urls import Address, Target
 
-# Appends of a loop share two connections per server; reads take one each, and more of them at once only wait in Redis.
+PING: Final = ("PING",)
+# Appends of a loop share two connections per server; more reads at once than this would only wait inside Redis.
 MAX_CONNECTIONS: Final = 32
 
 
-class Wire:
-    """One connection: bytes out, replies in. Belongs to the loop it was opened on."""
+class Connection:
+    """One connection for exchanges of bytes and replies; belongs to the loop that opened it."""
 
     def __init__(self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.address = address
@@ -36,21 +40,21 @@ class Wire:
         self._poll.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
 
     @classmethod
-    async def open(cls, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> Wire:
-        kind = redis.asyncio.SSLConnection if target.tls else redis.asyncio.Connection
-        connection: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
+    async def open(cls, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> Connection:
+        kind = connection_class(redis.asyncio, target, address)
+        made: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
         try:
-            await connection.connect()
-            return cls(address, connection._reader, connection._writer)
+            await made.connect()
+            return cls(address, made._reader, made._writer)
         except BaseException:
-            if connection._writer is not None:
-                connection._writer.transport.abort()
+            if made._writer is not None:
+                made._writer.transport.abort()
             raise
         finally:
-            connection._reader = connection._writer = None  # they are ours; redis-py would close them, or complain
+            made._reader = made._writer = None  # redis-py would close both at its end, or complain
 
     async def exchange(self, exchange: Exchange, timeout: float) -> None:
-        """Sends, and hands on the replies; at most `timeout` seconds."""
+        """Sends the payload and passes replies to `exchange`, within `timeout` seconds."""
         handle = asyncio.get_running_loop().call_later(timeout, self._expire)
         try:
             self.writer.write(exchange.payload)
@@ -83,10 +87,10 @@ class Wire:
             handle.cancel()
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """From now on `protocol` gets what arrives; nothing can be asked on this connection any more.
+        """Passes all further bytes to `protocol`; `ask` and `exchange` cannot be called any more.
 
         Raises:
-            EOFError: the end has come already, and nobody would tell it.
+            EOFError: the connection has ended, of which `protocol` would not be told.
         """
         self.writer.transport.set_protocol(protocol)
         if self._ended:
@@ -104,7 +108,7 @@ class Wire:
 
     @property
     def alive(self) -> bool:
-        """False when the other side closed it, or sent what nobody asked for; the loop may not have noticed yet."""
+        """False if the server closed the connection or sent unrequested bytes, even if the loop has not noticed yet."""
         return not self._ended and not self._poll.poll(0)
 
     @property
@@ -127,137 +131,168 @@ class Client:
     """The connections of one loop to one target; used on that loop only.
 
     Args:
-        target: where.
-        attempt_seconds: how long one attempt waits for its answer.
+        target: the parsed URL.
+        attempt_seconds: the time of one attempt to get its answer.
+        routes, breakers: shared by all clients of the process.
     """
 
-    def __init__(self, target: Target, attempt_seconds: float) -> None:
+    def __init__(self, target: Target, attempt_seconds: float, routes: Routes, breakers: Breakers) -> None:
         self._target = target
         self._attempt_seconds = attempt_seconds
-        self._idle: dict[Address, deque[Wire]] = {}
+        self._idle: dict[Address, deque[Connection]] = {}
+        self.breakers = breakers
         self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
-        self.routes = Routes(target)
+        self.routes = routes
 
     async def run(self, calls: Sequence[Call[Any]], timeout: float) -> None:
-        """Carries calls to their end: each has a result or an error within about `timeout` seconds.
+        """Runs calls until each has a result or an error, within about `timeout` seconds.
 
-        A cancelled run leaves its calls without a fate: what was sent may have been executed.
+        Cancelling leaves calls without an outcome: those sent may have been executed.
         """
-        effort = Effort(calls, time.monotonic(), timeout)
-        while True:
-            known, unknown = effort.groups(self.routes)
-            if unknown:
-                try:
-                    await self.discover(effort.deadline)
-                except LINK_ERRORS as error:
-                    refuse(unknown, error)
+        now = time.monotonic()
+        calling = CallRound(calls, now, timeout, self.breakers, self._attempt_seconds)
+        try:
+            while True:
+                known, unknown = calling.groups(self.routes, now)
+                if unknown:
+                    try:
+                        await self.discover(calling.deadline_of(None, now))
+                    except LINK_ERRORS as error:
+                        calling.refuse(None, unknown, error, time.monotonic())
+                    else:
+                        known = calling.regroup(self.routes, now)
+                if len(known) == 1:
+                    for address, group in known.items():
+                        await self._attempt(address, group, calling)
                 else:
-                    known, unknown = effort.groups(self.routes)
-                    refuse(unknown, ConnectionError("no known server is in charge of this channel"))
-            if len(known) == 1:
-                for address, group in known.items():
-                    await self._attempt(address, group, effort.deadline)
-            else:
-                await asyncio.gather(*[self._attempt(*item, effort.deadline) for item in known.items()])
-            delay = effort.pause(time.monotonic())
-            if delay is None:
-                return
-            if delay:
-                await asyncio.sleep(delay)
+                    await asyncio.gather(*[self._attempt(*item, calling) for item in known.items()])
+                delay = calling.pause(time.monotonic())
+                if delay is None:
+                    return
+                if delay:
+                    await asyncio.sleep(delay)
+                now = time.monotonic()
+        finally:
+            if calling.probing:
+                calling.end()
 
-    async def _attempt(self, address: Address, calls: Sequence[Call[Any]], deadline: float) -> None:
+    async def _attempt(self, address: Address, calls: Sequence[Call[Any]], calling: CallRound) -> None:
         async with self._turns:
             try:
-                wire = await self._take(address, deadline)
+                until = calling.deadline_of(address, time.monotonic()) if calling.probing else calling.deadline
+                connection = await self._take(address, until)
+                if calling.probing and calling.probes(address):
+                    await self._ping(connection)
+                    calling.ponged(address)
             except LINK_ERRORS as error:
-                refuse(calls, error)
-                self.routes.forget()
+                calling.refuse(address, calls, error, time.monotonic())
+                self.routes.forget(address)
                 return
+            deadline = calling.deadline
             now = time.monotonic()
             exchange = Exchange(calls, address, now)
             try:
-                await wire.exchange(exchange, max(0.05, min(self._attempt_seconds, deadline - now)))
+                await connection.exchange(exchange, max(0.05, min(self._attempt_seconds, deadline - now)))
             except LINK_ERRORS as error:
-                wire.abort()
+                connection.abort()
                 exchange.broke(error)
-                self.routes.forget()
+                self.routes.forget(address)
                 return
             except BaseException:
-                # cancelled in between: the answers on this connection belong to nobody now
-                wire.abort()
+                # cancelled in between: the next user of this connection would read these calls' answers
+                connection.abort()
                 raise
         if exchange.wrong_routes:
-            self.routes.forget()
-        self._idle.setdefault(address, deque()).append(wire)
+            self.routes.forget(address)
+        if calls[0].done or any([call.done for call in calls]):
+            self.breakers.answered(address, now, calls[0].writes)
+        self._idle.setdefault(address, deque()).append(connection)
 
-    async def _take(self, address: Address, deadline: float) -> Wire:
+    async def _ping(self, connection: Connection) -> None:
+        """Raises unless the server answers PING without an error."""
+        try:
+            reply = await connection.ask(PING, PROBE_SECONDS)
+        except BaseException:
+            connection.abort()
+            raise
+        if isinstance(reply, ReplyError) and error_code(str(reply)) in AWAY:
+            await connection.close()
+            raise ConnectionError(str(reply))
+
+    async def _take(self, address: Address, deadline: float) -> Connection:
         idle = self._idle.get(address)
         while idle:
-            wire = idle.pop()
-            if wire.alive:
-                return wire
-            wire.abort()
+            connection = idle.pop()
+            if connection.alive:
+                return connection
+            connection.abort()
         return await self.connect(address, max(0.05, deadline - time.monotonic()))
 
-    async def connect(self, address: Address, timeout: float) -> Wire:
-        """A new connection that this object does not keep."""
+    async def connect(self, address: Address, timeout: float) -> Connection:
+        """A new connection, owned by the caller."""
         timeout = min(timeout, self._attempt_seconds)
-        wire = await Wire.open(self._target, address, timeout)
+        connection = await Connection.open(self._target, address, timeout)
         if self._target.kind == "sentinel":
             # the Sentinels may still name a primary that has been demoted
             try:
-                role = await wire.ask(("ROLE",), timeout)
+                role = await connection.ask(("ROLE",), timeout)
             except BaseException:
-                wire.abort()
+                connection.abort()
                 raise
             if not isinstance(role, ReplyError) and role[0] != b"master":
-                await wire.close()
-                raise ConnectionError(f"{address[0]}:{address[1]} is no primary any more, its role is {role[0]!r}")
-        return wire
+                await connection.close()
+                raise ConnectionError(f"expected a primary at {address[0]}:{address[1]}, got the role {role[0]!r}")
+        return connection
 
-    async def connect_primary(self) -> Wire:
-        """A new connection to the one primary, for the live link; where there are Sentinels they are asked each time."""
-        self.routes.forget()
-        if not self.routes.primaries():
+    async def connect_link(self, address: Address) -> Connection:
+        """A new connection for a live link; its success closes the server's breaker."""
+        connection = await self.connect(address, CONNECT_SECONDS)
+        self.breakers.answered(address, time.monotonic())
+        return connection
+
+    async def connect_primary(self) -> Connection:
+        """A new connection to the single primary, for the live link; Sentinels are asked each time."""
+        if self._target.kind == "sentinel":
             await self.discover(time.monotonic() + CONNECT_SECONDS)
-        return await self.connect(self.routes.primaries().pop(), CONNECT_SECONDS)
+        address = self.routes.primary()
+        try:
+            return await self.connect_link(address)
+        except LINK_ERRORS:
+            self.routes.forget(address)
+            raise
 
     async def discover(self, deadline: float) -> None:
         """Asks Sentinels or cluster nodes until one answers; raises the last error."""
-        trouble: BaseException = ConnectionError("no server to ask")
-        for address in self.routes.candidates():
-            timeout = min(1.0, deadline - time.monotonic())
-            if timeout <= 0:
-                break
+        discovery = Discovery(self.routes, self.breakers, deadline)
+        for address, timeout in discovery:
             try:
-                wire = await Wire.open(self._target, address, timeout, sentinel=self._target.kind == "sentinel")
+                connection = await Connection.open(
+                    self._target, address, timeout, sentinel=self._target.kind == "sentinel"
+                )
                 try:
-                    reply = await wire.ask(self.routes.question, timeout)
+                    reply = await connection.ask(self.routes.question, timeout)
                 finally:
-                    await wire.close()
+                    await connection.close()
             except LINK_ERRORS as error:
-                trouble = error
-                continue
-            if self.routes.learned(reply, address):
-                return
-            trouble = ConnectionError(
-                f"{address[0]}:{address[1]} answered {self.routes.question!r} with {reply!r:.200}"
-            )
-        raise trouble
+                discovery.failed(address, error)
+            else:
+                discovery.answered(address, reply)
+        discovery.end()
 
     async def close(self) -> None:
         """Closes the idle connections and waits until they are."""
-        wires = [wire for idle in self._idle.values() for wire in idle]
+        connections = [connection for idle in self._idle.values() for connection in idle]
         self._idle.clear()
-        for wire in wires:  # all of them before the first wait: nobody has them any more if this is cancelled
-            wire.writer.close()
-        await asyncio.gather(*[wire.close() for wire in wires])
+        for connection in connections:  # all before the first wait: if this is cancelled, no reference to them is left
+            connection.writer.close()
+        await asyncio.gather(*[connection.close() for connection in connections])
 
     def abandon(self) -> None:
-        """The loop is closed already: ends the connections for Redis; their memory goes with the loop."""
+        """Ends the connections of a closed loop on the wire; the loop's end frees their memory."""
         for idle in self._idle.values():
-            for wire in idle:
-                sock = wire.writer.get_extra_info("socket")
-                with contextlib.suppress(OSError, AttributeError):
+            for connection in idle:
+                sock = connection.writer.get_extra_info("socket")
+                # uvloop's sockets have no shutdown (TypeError), and its closed loop has closed them
+                with contextlib.suppress(OSError, AttributeError, TypeError):
                     sock.shutdown(2)
         self._idle.clear()

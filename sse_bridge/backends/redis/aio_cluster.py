@@ -1,4 +1,4 @@
-"""The live link to a cluster, for asyncio: a line per primary, and one task that places the channels.
+"""The live link to a cluster, for asyncio: a `LinkRunner` per primary, and one task that places the channels.
 
 The twin of threads_cluster.py.
 """
@@ -6,39 +6,36 @@ The twin of threads_cluster.py.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 
 from .aio import Client
-from .aio_upstream import Line
+from .aio_daemon import LoopDaemon
+from .aio_upstream import LinkRunner
 from .calls import backoff
-from .connecting import CONNECT_SECONDS, LINK_ERRORS
-from .link import Link
+from .connecting import CONNECT_SECONDS
+from .link import PubSubLink
 from .placement import Order, Placement
 from .threads_upstream import LONGEST_PAUSE, RETURN_PAUSE
 from .urls import Address
 
-log = logging.getLogger("sse_bridge.redis")
-
 
 class ClusterUpstream:
-    """See the module.
+    """The links to all primaries of a cluster.
 
     Args:
-        client: for its routes and its way to connect.
-        new_link: makes the conversation for one more primary.
+        client: gives routes and connections.
+        new_link: makes the `PubSubLink` of one more primary.
     """
 
-    def __init__(self, client: Client, new_link: Callable[[], Link]) -> None:
+    def __init__(self, client: Client, new_link: Callable[[], PubSubLink]) -> None:
         self._client = client
         self._new_link = new_link
         self._placement = Placement(client.routes)
-        self._lines: dict[Address, Line] = {}
-        self._loop = asyncio.get_running_loop()
+        self._runners: dict[Address, LinkRunner] = {}
         self._closed = False
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._daemon = LoopDaemon(self._run, "sse_bridge-redis-placement")
 
     def subscribe(self, channels: Sequence[str]) -> None:
         self._placement.want(channels)
@@ -49,42 +46,31 @@ class ClusterUpstream:
 
     def close(self) -> None:
         self._closed = True
-        for line in self._lines.values():
-            line.close()
-        if self._task is not None and not self._loop.is_closed():
-            self._task.cancel()
+        for runner in self._runners.values():
+            runner.close()
+        self._daemon.close()
 
     def _wake(self) -> None:
         self._changed.set()
-        if self._task is None and not self._closed:
-            self._task = self._loop.create_task(self._run(), name="sse_bridge-redis-placement")
+        self._daemon.start()
 
     async def _run(self) -> None:
-        attempt = 0
         while not self._closed:
-            if attempt:
-                await asyncio.sleep(backoff(attempt, LONGEST_PAUSE))
+            if self._placement.attempts:
+                await asyncio.sleep(backoff(self._placement.attempts, LONGEST_PAUSE))
             else:
                 await self._changed.wait()
             self._changed.clear()
-            try:
+            with self._placement.round():
+                self._carry_out(self._placement.arrivals())
                 if self._placement.needs_routes:
-                    if self._lines:
+                    if self._runners:
                         await asyncio.sleep(RETURN_PAUSE)
-                    self._client.routes.forget()
                     await self._client.discover(time.monotonic() + CONNECT_SECONDS)
-                self._carry_out(self._placement.orders())
-                attempt = attempt + 1 if self._placement.needs_routes else 0
-            except LINK_ERRORS as error:
-                if attempt == 0:
-                    log.warning("no cluster node answers: %s", error)
-                attempt += 1
-            except Exception:
-                log.exception("placing subscriptions failed; it is tried again")
-                attempt += 1
+                    self._carry_out(self._placement.orders())
 
-    def _stray(self, channels: Sequence[str]) -> None:
-        self._carry_out(self._placement.stray(channels))
+    def _dropped(self, channels: Sequence[str]) -> None:
+        self._carry_out(self._placement.dropped_by_server(channels))
         self._wake()
 
     def _unreachable(self) -> None:
@@ -93,15 +79,15 @@ class ClusterUpstream:
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for address, subscribe, channels in orders:
-            line = self._lines.get(address)
-            if line is None:
-                line = self._lines[address] = Line(
-                    lambda address=address: self._client.connect(address, CONNECT_SECONDS),  # type: ignore[misc]
+            runner = self._runners.get(address)
+            if runner is None:
+                runner = self._runners[address] = LinkRunner(
+                    lambda address=address: self._client.connect_link(address),  # type: ignore[misc]
                     self._new_link(),
-                    on_strays=self._stray,
+                    on_dropped=self._dropped,
                     on_failure=self._unreachable,
                 )
-            line.order(subscribe, channels)
+            runner.order(subscribe, channels)
         used = self._placement.used()
-        for address in [address for address in self._lines if address not in used]:
-            self._lines.pop(address).close()
+        for address in [address for address in self._runners if address not in used]:
+            self._runners.pop(address).close()

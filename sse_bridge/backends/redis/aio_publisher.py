@@ -1,11 +1,11 @@
-"""Concurrent appends of one event loop share round trips: while some are in flight the next gather.
+"""Concurrent appends of one event loop share round trips: while one is under way the next batch collects.
 
-- Callers get their answer when it arrives, not when the round trip is over: what they publish next flies while Redis works.
-- At most one call per channel is in flight, so appends keep the order in which they were made whatever has to be retried.
+- Callers get their answer when it arrives, not at the round trip's end, so their next publish overlaps with Redis's work.
+- At most one call per channel is in flight, so appends keep their order whatever has to be retried.
 - Neighbouring plain appends to one channel travel as one: 3 µs of Redis CPU each instead of 6. They stay below the size
   up to which entries are announced whole.
-- Nobody waits on a task of his own: callers hold a future, and two tasks per server work while there is something to do.
-- A caller that is cancelled while its append waits takes it back; afterwards it is sent, and only the answer has no taker.
+- Callers hold a future and start no task: two tasks per server work while appends wait.
+- Cancelling a caller withdraws an append that still waits; one already sent is published all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from typing_extensions import override
@@ -32,14 +33,14 @@ ANNOUNCED_WHOLE: Final = 16_384  # append.lua's bound; heads and lengths of a re
 MERGED_ENTRIES: Final = 128
 CALLS_PER_TRIP: Final = 128
 BYTES_PER_TRIP: Final = 1 << 20
-TRIPS: Final = 2  # at once to one server: one that Redis works on, and one that is made or taken apart meanwhile
+TRIPS: Final = 2  # at once to one server: Redis works on one while the client encodes or decodes the other
 
 
 class _Waiting:
-    """An append, and who waits for it.
+    """An append and its caller's future.
 
     Attributes:
-        size: of what it makes Redis announce, roughly.
+        size: roughly the bytes that Redis announces for it.
     """
 
     __slots__ = ("batch", "future", "since", "size")
@@ -53,21 +54,14 @@ class _Waiting:
             size += len(data) + len(head) + 70
         self.size = size
 
-    @property
-    def plain(self) -> bool:
-        """It may travel together with its neighbours."""
-        batch = self.batch
-        special = batch.ephemeral or batch.close or batch.idempotency_key is not None
-        return not special and batch.unknown_since is None
 
-
-class _Lane:
-    """What goes to one server.
+class _ServerQueue:
+    """The appends to one server.
 
     Attributes:
-        ready: channels that have something waiting and nothing in flight.
-        tasks: those that carry it.
-        called: one of them has been made and has not looked yet.
+        ready: channels with appends waiting and none in flight.
+        tasks: the tasks that send.
+        called: whether a task was made that has not looked at the queue yet.
     """
 
     __slots__ = ("called", "ready", "tasks")
@@ -78,25 +72,25 @@ class _Lane:
         self.called = False
 
 
-class _Flight(AppendCall):
-    """One append, and who waits for it; `landed` is called once, as soon as its fate is known."""
+class _PendingCall(AppendCall):
+    """One call and the appends merged in it; `deliver` is called once, as soon as the outcome is known."""
 
-    def __init__(self, codec: Codec, together: list[_Waiting], landed: Callable[[_Flight], None]) -> None:
+    def __init__(self, codec: Codec, together: list[_Waiting], deliver: Callable[[_PendingCall], None]) -> None:
         super().__init__(codec, _merged(together))
         self.together = together
-        self._landed: Callable[[_Flight], None] | None = landed
+        self._deliver: Callable[[_PendingCall], None] | None = deliver
 
     @override
     def replied(self, reply: Any, asked: Address) -> bool:
         wrong_routes = super().replied(reply, asked)
         if self.done:
-            self.land()
+            self.settle()
         return wrong_routes
 
-    def land(self) -> None:
-        landed, self._landed = self._landed, None
-        if landed is not None:
-            landed(self)
+    def settle(self) -> None:
+        deliver, self._deliver = self._deliver, None
+        if deliver is not None:
+            deliver(self)
 
 
 class Publisher:
@@ -104,7 +98,7 @@ class Publisher:
 
     Args:
         client: the loop's connections.
-        codec: for the scripts.
+        codec: encodes the scripts' arguments.
         timeout: seconds until an append that could not be sent fails.
     """
 
@@ -114,7 +108,7 @@ class Publisher:
         self._codec = codec
         self._timeout = timeout
         self._queues: dict[str, deque[_Waiting]] = {}
-        self._lanes: dict[Address | None, _Lane] = {}
+        self._servers: dict[Address | None, _ServerQueue] = {}
 
     def submit(self, batch: Append) -> asyncio.Future[Appended]:
         future: asyncio.Future[Appended] = self._loop.create_future()
@@ -129,72 +123,84 @@ class Publisher:
 
     def _make_ready(self, channel: str) -> None:
         address = self._client.routes.address(channel)
-        lane = self._lanes.get(address)
-        if lane is None:
-            lane = self._lanes[address] = _Lane()
-        lane.ready.append(channel)
-        if not lane.called and len(lane.tasks) < TRIPS:
-            lane.called = True
-            task = self._loop.create_task(self._work(lane), name="sse_bridge-publisher")
-            if not task.done():  # an eager one whose appends were all cancelled
-                lane.tasks.add(task)
+        server = self._servers.get(address)
+        if server is None:
+            server = self._servers[address] = _ServerQueue()
+        server.ready.append(channel)
+        if not server.called and len(server.tasks) < TRIPS:
+            server.called = True
+            task = self._loop.create_task(self._work(server), name="sse_bridge-publisher")
+            if not task.done():  # an eager task whose appends were all cancelled is done by now
+                server.tasks.add(task)
+                task.add_done_callback(partial(self._never_began, server))
 
-    async def _work(self, lane: _Lane) -> None:
-        lane.called = False
+    async def _work(self, server: _ServerQueue) -> None:
+        server.called = False
         try:
-            while flights := self._board(lane):
-                await self._fly(flights)
-        except asyncio.CancelledError:  # the loop is being shut down, and who waits with it
-            for channel in lane.ready:
-                for waiting in self._queues.pop(channel):
-                    waiting.future.cancel()
-            lane.ready.clear()
+            while pending := self._next_batch(server):
+                await self._send(pending)
+        except asyncio.CancelledError:
+            self._give_up(server)
             raise
         finally:
             task = asyncio.current_task()
             assert task is not None
-            lane.tasks.discard(task)
+            server.tasks.discard(task)
 
-    def _board(self, lane: _Lane) -> list[_Flight]:
-        """What shares the next round trip."""
-        flights: list[_Flight] = []
+    def _never_began(self, server: _ServerQueue, task: asyncio.Task[None]) -> None:
+        """Replaces a task cancelled before its first step, which runs none of its lines, not even ``finally``."""
+        if task in server.tasks:
+            server.tasks.discard(task)
+            server.called = False
+            self._give_up(server)
+
+    def _give_up(self, server: _ServerQueue) -> None:
+        """Cancels the waiting appends when the loop shuts down."""
+        for channel in server.ready:
+            for waiting in self._queues.pop(channel):
+                waiting.future.cancel()
+        server.ready.clear()
+
+    def _next_batch(self, server: _ServerQueue) -> list[_PendingCall]:
+        """Takes from the queues the appends that share the next round trip."""
+        pending: list[_PendingCall] = []
         size = 0
-        while lane.ready and len(flights) < CALLS_PER_TRIP and size < BYTES_PER_TRIP:
-            channel = lane.ready.popleft()
-            together = self._gather(self._queues[channel])
+        while server.ready and len(pending) < CALLS_PER_TRIP and size < BYTES_PER_TRIP:
+            channel = server.ready.popleft()
+            together = self._take_mergeable(self._queues[channel])
             if not together:
                 del self._queues[channel]
                 continue
-            flights.append(_Flight(self._codec, together, self._landed))
+            pending.append(_PendingCall(self._codec, together, self._deliver))
             for waiting in together:
                 size += waiting.size
-        return flights
+        return pending
 
-    async def _fly(self, flights: Sequence[_Flight]) -> None:
+    async def _send(self, pending: Sequence[_PendingCall]) -> None:
         why = "cancelled"
-        # Who waited in the queue gets the rest of the deadline, but at least one attempt.
-        oldest = min([flight.together[0].since for flight in flights])
+        # An append that waited in the queue gets the rest of its deadline, but at least one attempt.
+        oldest = min([call.together[0].since for call in pending])
         timeout = max(self._timeout / 3, oldest + self._timeout - time.monotonic())
         try:
-            await self._client.run(flights, timeout)
+            await self._client.run(pending, timeout)
         except Exception as error:  # a bug must not keep others waiting for ever
-            log.exception("publishing failed")
+            log.exception("publishing failed: a round trip of %d appends ended with a bug", len(pending))
             why = repr(error)
         finally:
-            for flight in flights:
-                if not flight.done:
-                    flight.fail(PublishUncertain(f"channel {flight.channel!r}: publishing was ended in between: {why}"))
-                flight.land()
+            for call in pending:
+                if not call.done:
+                    call.fail(PublishUncertain(f"publishing to {call.channel!r} was ended in between: {why}"))
+                call.settle()
 
-    def _landed(self, flight: _Flight) -> None:
-        _hand_out(flight)
-        if self._queues[flight.channel]:
-            self._make_ready(flight.channel)
+    def _deliver(self, call: _PendingCall) -> None:
+        _hand_out(call)
+        if self._queues[call.channel]:
+            self._make_ready(call.channel)
         else:
-            del self._queues[flight.channel]
+            del self._queues[call.channel]
 
-    def _gather(self, queue: deque[_Waiting]) -> list[_Waiting]:
-        """Takes from a channel's queue what travels as one append."""
+    def _take_mergeable(self, queue: deque[_Waiting]) -> list[_Waiting]:
+        """Takes the appends from a channel's queue that are merged into one."""
         together: list[_Waiting] = []
         size = entries = 0
         now = time.monotonic()
@@ -207,16 +213,16 @@ class Publisher:
                 queue.popleft()
                 waiting.future.set_exception(
                     BackendUnavailable(
-                        f"channel {waiting.batch.channel!r}: Redis was too slow, and the event was not sent"
+                        f"publishing to {waiting.batch.channel!r}: Redis was too slow, and the event was not sent"
                     )
                 )
                 continue
             size += waiting.size
             entries += len(waiting.batch.entries)
-            if together and not (waiting.plain and size <= ANNOUNCED_WHOLE and entries <= MERGED_ENTRIES):
+            if together and not (waiting.batch.plain and size <= ANNOUNCED_WHOLE and entries <= MERGED_ENTRIES):
                 break
             together.append(queue.popleft())
-            if not (queue and waiting.plain):
+            if not (queue and waiting.batch.plain):
                 break
         return together
 
@@ -228,15 +234,15 @@ def _merged(together: Sequence[_Waiting]) -> Append:
     return first._replace(entries=tuple([entry for waiting in together for entry in waiting.batch.entries]))
 
 
-def _hand_out(flight: _Flight) -> None:
-    together = flight.together
-    if flight.error is not None:
+def _hand_out(call: _PendingCall) -> None:
+    together = call.together
+    if call.error is not None:
         for waiting in together:
             if not waiting.future.done():
-                waiting.future.set_exception(flight.error)
+                waiting.future.set_exception(call.error)
         return
-    assert flight.result is not None
-    result = flight.result
+    assert call.result is not None
+    result = call.result
     if len(together) == 1:
         if not together[0].future.done():
             together[0].future.set_result(result)

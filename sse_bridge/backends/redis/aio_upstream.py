@@ -1,7 +1,7 @@
 """The live link for asyncio: one task per connection. The twin of threads_upstream.py.
 
-What arrives goes from the transport to the link within the same callback. redis-py connects by streams, and a read from
-one costs a future, another turn of the loop, a task switch and two copies: 10 µs, as often as the socket has something.
+Received bytes go from the transport to the link within one callback: a read from redis-py's StreamReader would cost a
+future, another turn of the loop, a task switch and two copies, 10 µs each time the socket has data.
 """
 
 from __future__ import annotations
@@ -11,37 +11,39 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from .aio import Client, Wire
+from ...errors import SSEBridgeError
+from .aio import Connection
+from .aio_daemon import LoopDaemon
 from .calls import backoff
-from .connecting import LINK_ERRORS
-from .link import Link
-from .threads_upstream import LONGEST_PAUSE, STRAY_PAUSE
+from .connecting import LINK_ERRORS, permanent_error
+from .link import PubSubLink
+from .threads_upstream import LONGEST_PAUSE
 
 log = logging.getLogger("sse_bridge.redis")
 
 
-class _Ear(asyncio.Protocol):
-    """Hears one connection until it ends.
+class _Receiver(asyncio.Protocol):
+    """Receives the bytes of one connection until it ends.
 
     Args:
-        hear: called with what arrives.
+        receive: called with the received bytes.
 
     Attributes:
-        deaf: done when the connection has ended, or `hear` has failed.
-        error: why, if anybody knows.
+        deaf: a future, done when the connection has ended, or `receive` has failed.
+        error: the reason, if known.
     """
 
-    def __init__(self, hear: Callable[[bytes], None], deaf: asyncio.Future[None]) -> None:
-        self._hear = hear
-        self.deaf = deaf
+    def __init__(self, receive: Callable[[bytes], None], ended: asyncio.Future[None]) -> None:
+        self._receive = receive
+        self.ended = ended
         self.error: Exception | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self.deaf.done():
+        if self.ended.done():
             return
         try:
-            self._hear(data)
-        except Exception as error:  # noqa: BLE001  # raised by the task that waits
+            self._receive(data)
+        except Exception as error:  # noqa: BLE001  # the waiting task raises it
             self._end(error)
 
     def eof_received(self) -> None:
@@ -51,37 +53,39 @@ class _Ear(asyncio.Protocol):
         self._end(exc)
 
     def _end(self, error: Exception | None) -> None:
-        if not self.deaf.done():
+        if not self.ended.done():
             self.error = error
-            self.deaf.set_result(None)
+            self.ended.set_result(None)
 
 
-class Line:
-    """A task that keeps one connection alive and lets a `Link` speak on it.
+class LinkRunner:
+    """A task that keeps one connection alive and lets a `PubSubLink` speak on it: the upstream, where there is one
+    server.
 
     Args:
         connect: makes a connection; may raise.
-        link: the conversation.
-        on_strays: who decides about channels that this server gave up; None: ask again here.
+        link: encodes and decodes the bytes.
+        on_strays: takes the channels that this server gave up; None: there is no other server.
         on_failure: called after each attempt to connect that failed.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Wire]],
-        link: Link,
-        on_strays: Callable[[list[str]], None] | None = None,
+        connect: Callable[[], Awaitable[Connection]],
+        link: PubSubLink,
+        on_dropped: Callable[[list[str]], None] | None = None,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self._link = link
-        self._on_strays = on_strays
+        self._on_dropped = on_dropped
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._wire: Wire | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._daemon = LoopDaemon(self._run, "sse_bridge-redis-upstream")
         self._timer: asyncio.TimerHandle | None = None
+        self._watched_until = 0.0
         self._silence: TimeoutError | None = None
 
     @property
@@ -93,115 +97,102 @@ class Line:
         if self._closed or not channels:
             return
         out = self._link.subscribe(channels) if subscribe else self._link.unsubscribe(channels)
-        if out and self._wire is not None:
-            self._wire.writer.write(out)
-        if self._task is None:
-            self._task = self._loop.create_task(self._run(), name="sse_bridge-redis-upstream")
+        if out and self._connection is not None:
+            self._connection.writer.write(out)
+        self._daemon.start()
+
+    def subscribe(self, channels: Sequence[str]) -> None:
+        self.order(True, channels)
+
+    def unsubscribe(self, channels: Sequence[str]) -> None:
+        self.order(False, channels)
 
     def close(self) -> None:
-        """Ends the task; the sink is not called again."""
+        """Ends the task; the sink is not called any more."""
         self._closed = True
+        self._daemon.close()
         if self._loop.is_closed():
             return
         if self._timer is not None:
             self._timer.cancel()
-        if self._wire is not None:
-            self._wire.abort()
-        if self._task is not None:
-            self._task.cancel()
+        if self._connection is not None:
+            self._connection.abort()
 
     async def _run(self) -> None:
         attempt = 0
         while not self._closed:
+            fatal: SSEBridgeError | None = None
             try:
-                wire = await self._connect()
+                connection = await self._connect()
             except LINK_ERRORS as error:
                 why = f"no connection: {error}"
+                fatal = permanent_error(error)
                 if self._on_failure is not None:
                     self._on_failure()
             else:
-                self._wire = wire
                 try:
-                    await self._carry(wire)
+                    await self._carry(connection)
                     why = "Redis closed the connection"
                 except LINK_ERRORS as error:
                     why = str(error) or type(error).__name__
-                except Exception as error:  # a bug must not end the link for the rest of the process
-                    log.exception("the live link failed; it begins anew")
+                except Exception as error:  # a bug must not leave the process without a live link
+                    log.exception("live link failed unexpectedly; it reconnects")
                     why = repr(error)
-                finally:
-                    self._wire = None
-                    wire.abort()
-                    if self._timer is not None:
-                        self._timer.cancel()
                 if self._link.fruitful:
                     attempt = 0
             if self._closed:
                 return
             if attempt == 0:
-                log.warning("live link lost: %s", why)
+                log.warning("live link lost: %s; it reconnects, then readers resume from the log", why)
             attempt += 1
-            self._link.lost(why)
+            self._link.lost(why, fatal)
             await asyncio.sleep(backoff(attempt, LONGEST_PAUSE))
 
-    async def _carry(self, wire: Wire) -> None:
+    async def _carry(self, connection: Connection) -> None:
+        """Lets the link speak on a connection until that ends, and aborts it; raises the reason, if one is known."""
         self._silence = None
-        ear = _Ear(self._heard, self._loop.create_future())
-        wire.hand_over(ear)
-        wire.writer.write(self._link.opened(time.monotonic()))
-        self._watch()
-        await ear.deaf
-        trouble = self._silence or ear.error
-        if trouble is not None:
-            raise trouble
+        self._connection = connection
+        try:
+            receiver = _Receiver(self._received, self._loop.create_future())
+            connection.hand_over(receiver)
+            connection.writer.write(self._link.opened(time.monotonic()))
+            self._watch()
+            await receiver.ended
+            trouble = self._silence or receiver.error
+            if trouble is not None:
+                raise trouble
+        finally:
+            self._connection = None
+            connection.abort()
+            if self._timer is not None:
+                self._timer.cancel()
 
-    def _heard(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         if self._closed:
             return
         link = self._link
         link.received(data, time.monotonic())
-        if link.strays:
-            strays, link.strays = link.strays, []
-            if self._on_strays is not None:
-                self._on_strays(strays)
-            else:
-                self._loop.call_later(STRAY_PAUSE, self._ask_again, strays)
-
-    def _ask_again(self, strays: list[str]) -> None:
-        self.order(True, [channel for channel in strays if channel in self._link.wanted.values()])
+        if link.dropped:
+            dropped, link.dropped = link.dropped, []
+            if self._on_dropped is not None:
+                self._on_dropped(dropped)
+        if link.retry_at < self._watched_until:
+            self._watch()
 
     def _watch(self) -> None:
-        """Looks for silence now, and again when it may have lasted long enough."""
-        if self._closed or self._wire is None:
+        """Checks for silence and for subscriptions to retry, now and again when the next one is due."""
+        if self._closed or self._connection is None:
             return
+        if self._timer is not None:
+            self._timer.cancel()
         now = time.monotonic()
         try:
-            ping = self._link.due(now)
+            ping = self._link.tick(now)
         except TimeoutError as error:
             self._silence = error
-            self._wire.abort()
+            self._connection.abort()
             return
         if ping:
-            self._wire.writer.write(ping)
-        self._timer = self._loop.call_later(max(0.01, self._link.due_at() - now), self._watch)
-
-
-class SingleUpstream:
-    """The link to one server, or to whichever the Sentinels call primary.
-
-    Args:
-        client: for its way to connect.
-        link: the conversation.
-    """
-
-    def __init__(self, client: Client, link: Link) -> None:
-        self._line = Line(client.connect_primary, link)
-
-    def subscribe(self, channels: Sequence[str]) -> None:
-        self._line.order(True, channels)
-
-    def unsubscribe(self, channels: Sequence[str]) -> None:
-        self._line.order(False, channels)
-
-    def close(self) -> None:
-        self._line.close()
+            self._connection.writer.write(ping)
+        self._watched_until = self._link.tick_at()
+        self._timer = self._loop.call_later(max(0.01, self._watched_until - now), self._watch)

@@ -5,16 +5,18 @@
 --       s store, c store and close the channel, e ephemeral; behind it, on a retry, the age in ms of the first attempt
 --         whose fate is unknown
 -- scripts.py writes the first line: PUBLISH (or SPUBLISH), TRIM_AT (trim when the list is longer), KEEP (to the last so
--- many), LIST_MS and META_MS (how long they live), RENEW_SECONDS (after so many both are renewed), TIME (nil, or what the
--- command of that name said). An argument costs 0.2 µs of 6, a string made here 0.1: so the publisher joins what it can. In
+-- many; with a replay_size of 0 from so many on, which is none), ANNOUNCE_BYTES (of longer records only the position is
+-- announced), LIST_MS and META_MS (how long they live), RENEW_SECONDS (after so many both are renewed), TIME (nil, or what
+-- the command of that name said). An argument costs 0.2 µs of 6, a string made here 0.1: so the publisher joins what it can. In
 -- append_each.lua this file is the body of a function; as one it would cost a lone append 1 µs.
 --
--- One entry is announced by its record, as it is stored: each string of its length costs 0.5 µs here. records.py says what
+-- One entry is announced by its record, as it is stored: each string of its length costs 0.5 µs here. records/codec.py says what
 -- else announcements are.
 --
 -- The meta is one string in columns, since to match it would cost 0.5 µs:
--- "<epoch, 8> <born, s, 10> <renewed, s, 10> <check of top, 8> <top>", behind it " closed". The epoch is the check of the
--- first entry that found none; a top of 0 has a check of zeros.
+-- "<epoch, 8> <born, s, 10> <due, s, 10> <check of top, 8> <top>", behind it " closed". The epoch is the check of the first
+-- entry that found none. Where there is none an ephemeral event makes none: it is announced with epoch and top 0. The first
+-- append from `due` on renews both, so the newest entry is older than that, whatever the retention was when it was appended.
 --
 -- Returns the meta as it was when all went as usual, else {epoch, offset, check, recognised 0|1, announced 0|1}; errors
 -- CLOSED and UNCERTAIN, which changed nothing.
@@ -35,9 +37,6 @@ if meta then
       return redis.error_reply('WRONGTYPE the meta of this channel was not written by this library')
     end
     closed = true
-  end
-  if top == 0 then
-    prev = '0 '
   end
 end
 
@@ -63,7 +62,15 @@ if KEYS[3] then
     if not e then
       return redis.error_reply('WRONGTYPE this idempotency key was not written by this library')
     end
-    return {e, tonumber(o), c, 1, 1}
+    -- A key outlives a log that is deleted, or replaced by an older one, and then its entry is not in this log.
+    local offset = tonumber(o)
+    if meta and e == sub(meta, 1, 8) and offset <= top then
+      local record = call('LINDEX', KEYS[2], offset - top - 1) or ''
+      local there, found = string.match(record, '^1 (%d+) %w+ %d+ (%w+) ')
+      if there ~= o or found == c then -- it is too long ago to be in the list, or it is this one
+        return {e, offset, c, 1, 1}
+      end
+    end
   end
 end
 
@@ -93,9 +100,13 @@ if #mode > 1 then
     seen = seen + #entries
     chunk = 64
   end
-  if not proven and meta then
+  if not proven and length > 0 then
     -- the whole list is younger: that proves something only if nothing was trimmed and this life of the log is older
-    proven = length >= top and (sub(meta, 10, 19) + 1) * 1000 < since
+    proven = sub(call('LINDEX', KEYS[2], 0), 1, 4) == '1 1 ' and (sub(meta, 10, 19) + 1) * 1000 < since
+  end
+  if not proven and meta and length == 0 then
+    -- nothing is kept, so each append says when it was, in the column `due`
+    proven = (sub(meta, 21, 30) + 1) * 1000 < since
   end
   if not proven then
     return redis.error_reply('UNCERTAIN the log does not reach back to the first attempt')
@@ -103,19 +114,15 @@ if #mode > 1 then
   mode = sub(mode, 1, 1)
 end
 
-local new = not meta
-if new then
-  -- a new life: what is left of an older one must not be taken for this one's
-  call('DEL', KEYS[2])
-  meta, prev, top = sub(ARGV[first], 1, 9) .. seconds .. ' 0000000000 00000000 0', '0 ', 0
-elseif closed then
+if closed then
   return redis.error_reply('CLOSED the end of this channel is stored')
+end
+if not meta then
+  prev, top = '0 ', 0
 end
 
 if mode == 'e' then
-  if new then
-    call('SET', KEYS[1], meta, 'PX', META_MS)
-  end
+  local epoch = meta and sub(meta, 1, 9) or '0 '
   local lengths, records = {}, {}
   for i = first, last do
     local record = string.format('~ %d ', top) .. prev .. seconds .. millis .. ' ' .. ARGV[i]
@@ -125,10 +132,16 @@ if mode == 'e' then
   -- it cannot be read from the log, so it travels whole whatever its length
   local payload = records[1]
   if last > first or prev == '0 ' then
-    payload = sub(meta, 1, 9) .. string.format('%d ', top) .. table.concat(lengths, ' ') .. '\n' .. table.concat(records)
+    payload = epoch .. string.format('%d ', top) .. table.concat(lengths, ' ') .. '\n' .. table.concat(records)
   end
   local announced = redis.pcall(PUBLISH, KEYS[1], payload)
-  return {sub(meta, 1, 8), top, sub(check, 1, 8), 0, type(announced) == 'table' and 0 or 1}
+  return {sub(epoch, 1, -2), top, sub(check, 1, 8), 0, type(announced) == 'table' and 0 or 1}
+end
+
+if not meta then
+  -- a new life: what is left of an older one must not be taken for this one's
+  call('DEL', KEYS[2])
+  meta = sub(ARGV[first], 1, 9) .. seconds .. ' 0000000000 00000000 0'
 end
 
 local offset, payload, length
@@ -136,7 +149,7 @@ if last == first then
   offset = string.format('%d', top + 1)
   local record = '1 ' .. offset .. ' ' .. prev .. seconds .. millis .. ' ' .. ARGV[last]
   length = call('RPUSH', KEYS[2], record)
-  if #record <= 16384 then
+  if #record <= ANNOUNCE_BYTES then
     payload = prev ~= '0 ' and record or sub(meta, 1, 9) .. offset .. ' ' .. #record .. '\n' .. record
   end
 else
@@ -154,7 +167,7 @@ else
     length = call('RPUSH', KEYS[2], unpack(records, i, math.min(i + 3999, #records)))
   end
   offset = string.format('%d', top)
-  if total <= 16384 then
+  if total <= ANNOUNCE_BYTES then
     payload = sub(meta, 1, 9) .. offset .. ' ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(records)
   end
 end
@@ -163,9 +176,12 @@ local state = check .. offset
 if mode == 'c' then
   state = state .. ' closed'
 end
--- A list that has just been made has no expiry yet, whatever the meta says.
-if seconds - sub(meta, 21, 30) >= RENEW_SECONDS or length == last - first + 1 then
-  call('SET', KEYS[1], sub(meta, 1, 20) .. seconds .. ' ' .. state, 'PX', META_MS)
+-- A list that has just been made has no expiry yet, whatever the meta says. What is due later than this retention would have
+-- it was written under another one, or before the clock was set back.
+local left = sub(meta, 21, 30) - seconds
+if left <= 0 or left > RENEW_SECONDS or length == last - first + 1 or TRIM_AT == 0 then
+  local due = TRIM_AT == 0 and seconds or seconds + RENEW_SECONDS
+  call('SET', KEYS[1], sub(meta, 1, 20) .. due .. ' ' .. state, 'PX', META_MS)
   call('PEXPIRE', KEYS[2], LIST_MS)
 else
   call('SETRANGE', KEYS[1], '31', state) -- it never becomes shorter, and keeps its expiry

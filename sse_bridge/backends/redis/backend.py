@@ -8,43 +8,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from ...admission.contract import ControlRequest
 from ...config import Settings
-from ...errors import BackendUnavailable, SSEBridgeError
-from ...follow.page import Page, ReadRequest
-from ...forks import after_fork
-from ..admission import ControlRequest
+from ...errors import BackendError, BackendUnavailable, ConfigurationError, SSEBridgeError
+from ...records.continuity import Page, ReadRequest
+from ...runtime.forks import after_fork
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
-from .calls import AppendCall, ReadCall, StartCall
+from .calls import AppendCall, Call, ReadCall
 from .connecting import LINK_ERRORS
 from .control import ControlCall, check_eviction
-from .keys import PROBE, Keys
+from .keys import Keys
 from .letter_box import RedisLetterBox
-from .link import Link
+from .link import PubSubLink
+from .retention import LOOK_SECONDS, Retention, RetentionCall, Stored
 from .scripts import Codec
+
+log = logging.getLogger("sse_bridge.redis")
 
 READS_PER_TRIP = 16  # pages per round trip: 16 MiB at most
 
 
 class _LoopSide:
-    """What a backend holds for one event loop."""
+    """A backend's connections, appends and checks of one event loop."""
 
     def __init__(self, backend: RedisBackend) -> None:
-        self.client = aio.Client(backend._target, backend._attempt_seconds)
+        shared = backend._client.owned()
+        self.client = aio.Client(backend._target, backend._attempt_seconds, shared.routes, shared.breakers)
         self.publisher = Publisher(self.client, backend._codec, backend._timeout)
-        self.checking: asyncio.Task[None] | None = None  # the first look under way; all who are first wait for it
+        self.checking: asyncio.Task[None] | None = None  # the first checks under way, awaited by all first callers
         self.checked = False
+        self.looking: asyncio.Task[None] | None = None  # reads the retention again; the loop's publishes wait, in order
 
 
 class RedisBackend:
-    """See the module.
+    """The contract on Redis; see the module.
 
     Attributes:
         name: ``redis``, ``sentinel`` or ``cluster``.
@@ -56,75 +62,101 @@ class RedisBackend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._target = urls.parse(settings.url)
+        if ignored := ", ".join(self._target.ignored):
+            log.info("options of the Redis URL that are accepted and ignored: %s", ignored)
         self.name: str = self._target.kind
         self._sharded = self._target.kind == "cluster"
         self._keys = Keys(settings.prefix, self._target.database)
-        self._codec = Codec(
-            self._keys, settings.replay_size, settings.replay_seconds, self._sharded, settings.adopt_retention
-        )
+        self._codec = Codec(self._keys, settings.replay_size, settings.replay_seconds, self._sharded)
+        self._retention = Retention(self._codec, settings, time.monotonic())
         self._timeout = settings.publish_timeout_seconds
-        # three attempts fit: an answer that was lost is found out about and looked up before the deadline
+        # a third, so that a lost answer is noticed and looked up in the log before the deadline
         self._attempt_seconds = self._timeout / 3
         self._client = threads.Client(self._target, self._attempt_seconds)
-        self._eviction: str | None = None  # maxmemory-policy, when Redis says it
+        self._eviction: str | None = None  # maxmemory-policy, if INFO is allowed
         self._checked_pid = 0
         self._begin()
 
     def _begin(self) -> None:
-        self._check_lock = threading.Lock()
-        self._sides_lock = threading.Lock()
+        # reentrant: a signal handler that publishes during the first look makes a look of its own
+        self._check_lock = threading.RLock()
+        self._sides_lock = threading.RLock()
         # a parent's loops do not run in its child, and their connections are the parent's
-        self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}  # those of closed loops go when another one comes
+        self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}  # a new loop's side drops those of closed loops
         self._pid = os.getpid()  # last: other threads of a child look at it first
 
-    def _new_link(self, sink: Sink) -> Link:
-        return Link(self._keys, sink, self._sharded, self._settings.link_timeout_seconds)
+    def _new_link(self, sink: Sink) -> PubSubLink:
+        return PubSubLink(self._keys, sink, self._sharded, self._settings.link_timeout_seconds)
 
     @property
     def foreign_records(self) -> int:
-        """How many pages of the log held records that this library did not write, and were skipped."""
+        """Number of pages read with records that this library did not write, which are skipped."""
         return self._codec.foreign_records
+
+    @property
+    def server_of(self) -> Callable[[str], Hashable] | None:
+        """See `Backend`: on a cluster, the primary that owns the channel."""
+        return self._server_of if self._sharded else None
+
+    def _server_of(self, channel: str) -> Hashable:
+        return self._client.owned().routes.address(channel)
 
     # threads and greenlets
 
     def append(self, batch: Append) -> Appended:
-        timeout = self._timeout if self._checked_pid == os.getpid() else self.check()
         call = AppendCall(self._codec, batch)
+        timeout = self._timeout
+        if self._checked_pid != os.getpid() or time.monotonic() >= self._retention.look_at:
+            timeout = self._before_append(call)
         self._client.run((call,), timeout)
         return call.outcome()
 
     def append_many(self, batches: Sequence[Append]) -> list[Appended | SSEBridgeError]:
-        """Appends to different channels in one round trip per server; what happened to each stands in its place."""
+        """Appends to different channels in one round trip per server; each append has its outcome at its index."""
+        calls = [AppendCall(self._codec, batch) for batch in batches]
+        if not calls:
+            return []
         try:
-            timeout = self._timeout if self._checked_pid == os.getpid() else self.check()
+            timeout = self._before_append(calls[0])
         except SSEBridgeError as error:
             return [error] * len(batches)
-        calls = [AppendCall(self._codec, batch) for batch in batches]
         self._client.run(calls, timeout)
         return [call.error or call.outcome() for call in calls]
 
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    def _before_append(self, append: AppendCall) -> float:
+        """Makes the checks that are due; returns the seconds left for the append."""
+        if self._checked_pid != os.getpid():
+            return self._check_for(append)
+        now = time.monotonic()
+        if now >= self._retention.look_at:
+            self._retention.look_at = now + LOOK_SECONDS  # so that other threads go on meanwhile
+            call = self._retention.call(now)
+            self._client.run((call,), LOOK_SECONDS)
+            self._looked_again(call)
+        return self._timeout
+
+    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         if self._checked_pid != os.getpid():
             self.check()
-        pages: list[Page] = []
+        outcomes: list[Page | SSEBridgeError] = []
         for start in range(0, len(requests), READS_PER_TRIP):
             calls = [ReadCall(self._codec, request) for request in requests[start : start + READS_PER_TRIP]]
             self._client.run(calls, self._timeout)
-            pages += [call.outcome() for call in calls]
-        return pages
+            outcomes += [call.error or call.outcome() for call in calls]
+        return outcomes
 
     def control(self, request: ControlRequest) -> Any:
-        if self._checked_pid != os.getpid():
-            self.check()
-        check_eviction(self._eviction)
         call = ControlCall(self._codec, request)
+        if self._checked_pid != os.getpid():
+            self._check_for(call)
+        check_eviction(self._eviction)
         self._client.run((call,), self._timeout)
         return call.outcome()
 
     def upstream(self, sink: Sink) -> Upstream:
         if self._sharded:
             return threads_cluster.ClusterUpstream(self._client, lambda: self._new_link(sink))
-        return threads_upstream.SingleUpstream(self._client, self._new_link(sink))
+        return threads_upstream.LinkRunner(self._client.connect_primary, self._new_link(sink), threading.RLock())
 
     @property
     def letter_box(self) -> RedisLetterBox:
@@ -134,51 +166,86 @@ class RedisBackend:
         """Closes the idle connections of this process's threads; a later use opens new ones."""
         self._client.close()
 
+    def _check_for(self, call: Call[Any]) -> float:
+        """The same as `check`; an error names the purpose of `call`."""
+        try:
+            return self.check()
+        except BackendError as error:
+            raise call.named(error) from error
+
     def check(self) -> float:
-        """Looks at retention, permissions and eviction; the first use in each process does it.
+        """Checks retention, permissions and eviction, once per process at its first use.
 
         Returns:
-            The seconds that are left of the deadline: a first publish has no more time than any other.
+            The seconds left of the deadline, since a first publish has no more time than any other.
 
         Raises:
-            ConfigurationError: the stored retention differs, or the ACL forbids announcing.
+            ConfigurationError: another version of the library uses the prefix, or the ACL forbids announcing.
             BackendUnavailable: Redis did not answer in time.
         """
         deadline = time.monotonic() + self._timeout
         pid = os.getpid()
         if self._pid != pid:
             after_fork(self, RedisBackend._begin)
-        lock = self._check_lock
-        if not lock.acquire(timeout=self._timeout):
-            raise startup.too_slow(self._timeout)
-        try:
+        with self._check_lock:  # the holder looks until its own deadline, which is before that of each waiting thread
             if self._checked_pid != pid:
-                self._look(startup.Trials(deadline))
+                if time.monotonic() >= deadline:
+                    raise startup.too_slow(self._timeout)
+                self._look(self._retries(deadline))
                 self._checked_pid = pid
-        finally:
-            lock.release()
         return max(0.05, deadline - time.monotonic())
 
-    def _look(self, trials: startup.Trials) -> None:
+    def _retries(self, deadline: float) -> startup.StartupRetries:
+        client = self._client.owned()
+        return startup.StartupRetries(deadline, self._attempt_seconds, self._retention, client.routes, client.breakers)
+
+    def _look(self, retries: startup.StartupRetries) -> None:
         while True:
-            start = StartCall(self._codec, self._keys.retention.decode())
-            self._client.run((start,), trials.left(time.monotonic()))
-            self._retain(start)
+            look = self._retention.call(time.monotonic())
+            self._client.run((look,), retries.left(time.monotonic()))
+            retries.looked(look, time.monotonic())
+            channel = retries.probed()
             try:
-                self._probe()
+                self._probe(channel)
             except LINK_ERRORS as error:
-                time.sleep(trials.pause(error, time.monotonic()))
+                time.sleep(retries.pause(error, time.monotonic()))
             else:
                 return
 
-    def _retain(self, start: StartCall) -> None:
-        retention = startup.retention(start.outcome(), self._settings)
-        if retention != (self._codec.replay_size, self._codec.replay_seconds):
-            self._codec.retain(*retention)
+    def _looked_again(self, call: RetentionCall) -> None:
+        """Takes over the retention that was read again; another layout by now is an error for all later calls."""
+        if call.error is not None:
+            self._retention.failed(call.error, time.monotonic())
+            return
+        try:
+            self._retention.learn(call.outcome(), time.monotonic())
+        except ConfigurationError:
+            self._checked_pid = 0
+            for side in list(self._sides.values()):
+                side.checked = False
+            raise
 
-    def _probe(self) -> None:
-        probe = startup.Probe(self._keys.of(PROBE)[0], self._sharded)
-        address = self._client.routes.address(PROBE)
+    def stored_retention(self) -> Stored:
+        """The retention stored under the prefix, by whatever version; generation 0: none is."""
+        return self._retain(self._retention.show())
+
+    def change_retention(self, replay_size: int, replay_seconds: float) -> Stored:
+        """Stores other values, which running processes follow within 30 s; returns the stored retention.
+
+        Raises:
+            ConfigurationError: another version of the library uses the prefix.
+        """
+        stored = self._retain(self._retention.change(replay_size, replay_seconds))
+        self._retention.learn(stored, time.monotonic())
+        return stored
+
+    def _retain(self, call: RetentionCall) -> Stored:
+        self._client.run((call,), self._timeout)
+        return call.outcome()
+
+    def _probe(self, channel: str) -> None:
+        probe = startup.Probe(self._keys.of(channel)[0], self._sharded)
+        address = self._client.routes.address(channel)
         if address is None:
             return
         with (
@@ -196,26 +263,28 @@ class RedisBackend:
     async def aappend(self, batch: Append) -> Appended:
         side = self._side()
         if not side.checked:
-            await self.acheck()
+            await self._acheck_for(AppendCall(self._codec, batch))
+        if time.monotonic() >= self._retention.look_at:
+            await self._alook_again(side)
         return await side.publisher.submit(batch)
 
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page]:
+    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
         side = self._side()
         if not side.checked:
             await self.acheck()
-        pages: list[Page] = []
+        outcomes: list[Page | SSEBridgeError] = []
         for start in range(0, len(requests), READS_PER_TRIP):
             calls = [ReadCall(self._codec, request) for request in requests[start : start + READS_PER_TRIP]]
             await side.client.run(calls, self._timeout)
-            pages += [call.outcome() for call in calls]
-        return pages
+            outcomes += [call.error or call.outcome() for call in calls]
+        return outcomes
 
     async def acontrol(self, request: ControlRequest) -> Any:
         side = self._side()
-        if not side.checked:
-            await self.acheck()
-        check_eviction(self._eviction)
         call = ControlCall(self._codec, request)
+        if not side.checked:
+            await self._acheck_for(call)
+        check_eviction(self._eviction)
         await side.client.run((call,), self._timeout)
         return call.outcome()
 
@@ -223,7 +292,7 @@ class RedisBackend:
         client = self._side().client
         if self._sharded:
             return aio_cluster.ClusterUpstream(client, lambda: self._new_link(sink))
-        return aio_upstream.SingleUpstream(client, self._new_link(sink))
+        return aio_upstream.LinkRunner(client.connect_primary, self._new_link(sink))
 
     async def aclose(self) -> None:
         """Closes the idle connections of the running loop, and those of threads; a later use opens new ones."""
@@ -233,11 +302,18 @@ class RedisBackend:
             if side is not None:
                 await side.client.close()
         self._client.close()
-        for _ in range(3):  # what was cancelled or aborted just now is gone only after its turns on the loop
+        for _ in range(3):  # tasks and transports that were just cancelled or aborted need turns of the loop to end
             await asyncio.sleep(0)
 
+    async def _acheck_for(self, call: Call[Any]) -> None:
+        """The twin of `_check_for`."""
+        try:
+            await self.acheck()
+        except BackendError as error:
+            raise call.named(error) from error
+
     async def acheck(self) -> None:
-        """The twin of `check`, once per loop. A caller that is cancelled leaves the look to the others."""
+        """The twin of `check`, once per loop; cancelling one caller leaves the checks to the others."""
         deadline = time.monotonic() + self._timeout
         side = self._side()
         while not side.checked:
@@ -246,34 +322,50 @@ class RedisBackend:
                 raise startup.too_slow(self._timeout)
             task, mine = side.checking, False
             if task is None or task.done():
-                task, mine = asyncio.get_running_loop().create_task(self._alook(side, startup.Trials(deadline))), True
-                task.add_done_callback(
-                    lambda done: done.cancelled() or done.exception()
-                )  # if nobody is left to hear it
+                task, mine = asyncio.get_running_loop().create_task(self._alook(side, self._retries(deadline))), True
+                # the error counts as retrieved, if every caller is gone
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 side.checking = task
-            # one's own keeps this deadline by itself, and knows better why it failed
+            # the caller's own look keeps this deadline by itself, and knows better why it failed
             await asyncio.wait([task], timeout=None if mine else left)
             error = task.exception() if task.done() and not task.cancelled() else None
-            # the deadline of a look is that of whoever began it; another may have time left for one of its own
+            # a task's deadline is that of the call that started it; this call may have time left for another
             if error is not None and (mine or not isinstance(error, BackendUnavailable)):
                 raise error
         side.checking = None
 
-    async def _alook(self, side: _LoopSide, trials: startup.Trials) -> None:
+    async def _alook(self, side: _LoopSide, retries: startup.StartupRetries) -> None:
         while not side.checked:
-            start = StartCall(self._codec, self._keys.retention.decode())
-            await side.client.run((start,), trials.left(time.monotonic()))
-            self._retain(start)
+            look = self._retention.call(time.monotonic())
+            await side.client.run((look,), retries.left(time.monotonic()))
+            retries.looked(look, time.monotonic())
+            channel = retries.probed()
             try:
-                await self._aprobe(side.client)
+                await self._aprobe(side.client, channel)
             except LINK_ERRORS as error:
-                await asyncio.sleep(trials.pause(error, time.monotonic()))
+                await asyncio.sleep(retries.pause(error, time.monotonic()))
             else:
                 side.checked = True
 
-    async def _aprobe(self, client: aio.Client) -> None:
-        probe = startup.Probe(self._keys.of(PROBE)[0], self._sharded)
-        address = client.routes.address(PROBE)
+    async def _alook_again(self, side: _LoopSide) -> None:
+        """Reads the retention again, once for all concurrent publishes; cancelling one leaves the read to the others."""
+        task = side.looking
+        if task is None or task.done():
+
+            async def look() -> None:
+                call = self._retention.call(time.monotonic())
+                await side.client.run((call,), LOOK_SECONDS)
+                self._looked_again(call)
+
+            task = side.looking = asyncio.get_running_loop().create_task(look())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # lest asyncio warns
+        await asyncio.wait([task])
+        if task.done() and not task.cancelled():
+            task.result()
+
+    async def _aprobe(self, client: aio.Client, channel: str) -> None:
+        probe = startup.Probe(self._keys.of(channel)[0], self._sharded)
+        address = client.routes.address(channel)
         if address is None:
             return
         async with contextlib.AsyncExitStack() as stack:
@@ -289,13 +381,13 @@ class RedisBackend:
                 probe.heard(await listener.reply(seconds))
 
     def _side(self) -> _LoopSide:
-        """What belongs to the running loop."""
+        """The side of the running loop, made at its first use."""
         if self._pid != os.getpid():
             after_fork(self, RedisBackend._begin)
         loop = asyncio.get_running_loop()
         side = self._sides.get(loop)
         if side is None:
-            with self._sides_lock:  # loops on other threads come and go as well
+            with self._sides_lock:  # loops on other threads come and go meanwhile
                 gone = [self._sides.pop(other) for other in list(self._sides) if other.is_closed()]
                 side = self._sides[loop] = _LoopSide(self)
             for each in gone:

@@ -11,6 +11,6 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 for i = 2, #KEYS do
-  redis.call('ZREM', KEYS[i], ARGV[i + 2])
+  redis.pcall('ZREM', KEYS[i], ARGV[i + 2]) -- a key of another type is that user's trouble alone
 end
 return alive_until and tonumber(alive_until) >= now and 1 or 0

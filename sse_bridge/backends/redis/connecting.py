@@ -1,11 +1,13 @@
-"""How redis-py's connection classes are told to connect, and what their failures mean; no I/O.
+"""Arguments for redis-py's connection classes, and the meaning of their failures; no I/O.
 
-redis-py makes the connection (names, TCP, TLS, user, database) with its own retries off: it would repeat an append whose
-answer was lost, and the event would be there twice. From then on the bytes are ours.
+redis-py makes the connection (names, TCP, TLS, user, database) with its own retries off, which would repeat an append
+whose answer was lost, and so duplicate the event. From then on the drivers read and write the socket themselves.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import socket
 import ssl
 import struct
@@ -19,50 +21,86 @@ from .urls import Address, Target
 CONNECT_SECONDS: Final = 5.0
 READ_SIZE: Final = 1 << 18
 
-# What connecting and talking may raise when the broker is away; OSError covers sockets and TLS.
+# Connecting and talking raise these when the broker is away; OSError covers sockets and TLS.
 LINK_ERRORS: Final = (OSError, EOFError, redis.exceptions.RedisError)
 
-# SO_LINGER on, 0 s: closing throws away what was not sent yet, so a broken attempt cannot arrive behind its own retry.
+# OpenSSL's names of the other side's refusals, and of bytes that are no TLS.
+_TLS_REFUSALS: Final = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "SSLV3_ALERT", "TLSV1_ALERT", "TLSV13_ALERT",
+                        "NO_SHARED_CIPHER", "HTTP_REQUEST")  # fmt: skip
+
+# SO_LINGER of 0 s: closing discards unsent bytes, so that a broken attempt cannot arrive after its own retry.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+# Made once: for CLIENT SETINFO each redis-py connection would search all installed packages for its version, which takes
+# most of the time of connecting, and `importlib.metadata` suppresses exceptions of signal handlers there.
+_DRIVER: Final[dict[str, Any]] = (
+    {"driver_info": importlib.import_module("redis.driver_info").DriverInfo()}
+    if importlib.util.find_spec("redis.driver_info")  # older versions of redis-py look the version up once
+    else {}
+)
 
 
 class NotSentError(ConnectionError):
-    """The connection turned out to be dead before it took a byte: nothing was executed."""
+    """The connection was dead before it took a byte: nothing was executed."""
+
+
+def connection_class(library: Any, target: Target, address: Address) -> Any:
+    """The connection class of `library` (``redis`` or ``redis.asyncio``) for this address."""
+    if is_socket(address):
+        return library.connection.UnixDomainSocketConnection
+    return library.SSLConnection if target.tls else library.Connection
+
+
+def is_socket(address: Address) -> bool:
+    """Whether the address is the path of a Unix socket."""
+    return address[0].startswith("/")
+
+
+class NotAwayError(ConnectionError):
+    """No connection for a local reason, which must not open the server's breaker."""
 
 
 def connection_arguments(target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> dict[str, Any]:
-    """Keyword arguments for ``Connection`` or ``SSLConnection`` of redis-py 5 to 8, sync or asyncio."""
+    """Keyword arguments for `connection_class` of redis-py 5 to 8, sync or asyncio."""
     return {
         **(target.sentinel_options if sentinel else target.options),
-        "host": address[0],
-        "port": address[1],
+        **({"path": address[0]} if is_socket(address) else {"host": address[0], "port": address[1]}),
         "db": 0 if sentinel else target.database,
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, CONNECT_SECONDS),
-        "protocol": 2,  # on RESP3 a pub/sub message has another shape
+        **_DRIVER,
+        "protocol": 2,  # RESP3 gives pub/sub messages another shape
     }
 
 
-def hopeless(error: BaseException) -> BackendError | None:
-    """The error to raise at once when connecting again would fail in the same way: a password, a certificate."""
+def permanent_error(error: BaseException) -> BackendError | None:
+    """The error to raise at once where every further attempt would fail, as by a password or certificate; else None."""
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return None
+    why = ""
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and not why:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return BackendError(
-                f"the certificate of Redis cannot be verified: {cause.verify_message}; name its authority with ssl_ca_certs "
-                "in the URL"
+            why = (
+                f"the certificate of Redis cannot be verified: {cause.verify_message}; name its authority with "
+                "ssl_ca_certs in the URL"
+            )
+        elif isinstance(cause, ssl.SSLError) and cause.reason and cause.reason.startswith(_TLS_REFUSALS):
+            why = (
+                f"Redis and this process do not agree on TLS: {cause}; rediss:// is for a port with TLS, redis:// for one "
+                "without, and a server that asks for a client's certificate wants ssl_certfile and ssl_keyfile"
             )
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError)):
-        return BackendError(f"Redis refused the connection: {error}; check user, password and database in the URL")
-    return None
+        why = f"Redis refused the connection with {str(error)!r}; check user, password and database in the URL"
+    elif isinstance(error, redis.exceptions.InvalidResponse):
+        why = f"what answers there does not speak as Redis does: {error}; a port with TLS needs rediss://"
+    return BackendError(why, permanent=True) if why else None
 
 
 def abort_on_close(sock: Any) -> None:
     """Makes the next close of this socket a reset."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    except (OSError, ValueError):  # it is closed already; uvloop says so by ValueError
+    except (OSError, ValueError):  # a closed socket; uvloop raises ValueError
         pass

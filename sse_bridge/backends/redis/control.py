@@ -1,13 +1,13 @@
-"""Leases and revocations on Redis: which script, with which keys and arguments, and what its reply means; no I/O.
+"""Leases and revocations on Redis: scripts, keys, arguments, replies; no I/O.
 
 ::
 
     {prefix}:<database>:{.control}:o             zset  owner -> alive until
-    {prefix}:<database>:{.control}:v             zset  what is revoked -> until
+    {prefix}:<database>:{.control}:v             zset  revoked target -> until
     {prefix}:<database>:{.control}:s:<user key>  zset  a user's leases -> since
     {prefix}:<database>:{.control}               pub/sub channel
 
-All in one slot of a cluster, for a lease is judged by its owner's sign of life. Connecting is rare beside publishing.
+All keys share one slot of a cluster, since a script judges a lease by its owner's heartbeat; connecting is rare.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from ...admission.contract import (
+    ALIVE_SECONDS,
+    CONTROL,
+    Beat,
+    ControlRequest,
+    ListRevocations,
+    Revoke,
+    TakeLease,
+    revoked_message,
+)
 from ...errors import ConfigurationError
-from ..admission import ALIVE_SECONDS, CONTROL, Beat, ControlRequest, Revoke, TakeLease, revoked_message
 from .calls import Call
 from .scripts import Codec, Script, lua
 
@@ -31,11 +40,12 @@ _OWNERS_MS: Final = b"%d" % round(60 * ALIVE_SECONDS * 1000)
 
 
 class ControlCall(Call[Any]):
-    """One request of ``backends/admission.py``."""
+    """One request of ``admission/contract.py``; all are idempotent, and their callers repeat them."""
 
     def __init__(self, codec: Codec, request: ControlRequest) -> None:
         super().__init__(codec, CONTROL)
         self.request = request
+        self.writes = not isinstance(request, ListRevocations)
 
     @property
     @override
@@ -45,6 +55,15 @@ class ControlCall(Call[Any]):
         if isinstance(self.request, Beat):
             return BEAT
         return REVOKE if isinstance(self.request, Revoke) else REVOCATIONS
+
+    @property
+    @override
+    def purpose(self) -> str:
+        if isinstance(self.request, TakeLease):
+            return "counting a user's streams"
+        if isinstance(self.request, Beat):
+            return "giving a sign of life for the streams of users"
+        return f"revoking {self.request.target!r}" if isinstance(self.request, Revoke) else "listing revocations"
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
@@ -73,17 +92,12 @@ class ControlCall(Call[Any]):
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return {target.decode("utf-8", "replace"): left / 1000 for target, left in pairs}
 
-    @override
-    def expire(self) -> None:
-        self._unknown_since = None  # each may be done again, and whoever asked does
-        super().expire()
-
 
 def check_eviction(policy: str | None) -> None:
-    """Leases that Redis throws away would let anybody in, and revocations would end by themselves.
+    """Refuses eviction, by which Redis would drop leases, so that limits fail, and revocations, so that they end early.
 
     Raises:
-        ConfigurationError: Redis evicts keys. None: it does not say, so nobody can know.
+        ConfigurationError: Redis evicts keys; a `policy` of None (unknown) passes.
     """
     if policy is not None and policy != "noeviction":
         raise ConfigurationError(

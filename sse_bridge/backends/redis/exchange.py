@@ -1,8 +1,8 @@
 """One round trip of several calls over one connection; no I/O.
 
-Appends of one entry to different channels share commands where one server has all channels, which costs Redis a sixth less
-and the client a seventh. Each still has a fate of its own, and one whose fate is unknown is tried again alone, for it must say
-how old it is.
+Appends of one entry to different channels share commands where one server has all channels, which saves Redis a sixth and
+the client a seventh. Each has an outcome of its own; one whose outcome is unknown is retried alone, since a retry carries
+the age of its first attempt.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .resp import ReplyError
 from .scripts import error_code
 from .urls import Address
 
-# In one command, which Redis does without looking up: short events for a third of a millisecond.
-TOGETHER: Final = 32
-BYTES_TOGETHER: Final = 65_536
-# Errors for a whole call, which has done nothing then, that may be meant for some of its channels only.
+# In one command, during which Redis serves no other client: a third of a millisecond with short events.
+MOST_COMBINED: Final = 32
+MOST_COMBINED_BYTES: Final = 65_536
+# Errors of a command that changed nothing, and that may concern only some of its channels.
 DIVIDED: Final = frozenset({"NOPERM", "CROSSSLOT"})
 
 
-class Parcel(Protocol):
-    """One command and its one reply: a call, or several."""
+class Command(Protocol):
+    """One command with one reply, for one call or several."""
 
     @property
     def ask(self) -> Address | None: ...
@@ -36,11 +36,11 @@ class Parcel(Protocol):
     def broke(self, error: BaseException) -> None: ...
 
 
-class Together:
+class CombinedAppends:
     """Appends to different channels in one command.
 
     Args:
-        calls: plain ones.
+        calls: groupable ones.
     """
 
     ask = None
@@ -59,14 +59,14 @@ class Together:
 
     def replied(self, reply: Any, asked: Address) -> bool:
         replies = reply
-        if isinstance(reply, ReplyError):  # instead of a list
+        if isinstance(reply, ReplyError):  # of the whole command, instead of a list
             code = error_code(str(reply))
             if code in DIVIDED:
                 for call in self._calls:
                     call.refused(reply)
                     call.alone = True
                     call.pause = False
-                    if code == "CROSSSLOT":  # a server of a cluster, reached by the URL of a single one
+                    if code == "CROSSSLOT":  # a cluster's server behind the URL of a single one
                         call.codec.groups = False
                 return False
             replies = [reply] * len(self._calls)
@@ -78,30 +78,30 @@ class Together:
 
 
 class Exchange:
-    """Bytes out, replies in, and what a break means.
+    """One payload, its replies in order, and the outcome of a broken connection.
 
     Attributes:
-        payload: what to send.
-        wrong_routes: an answer said that this server is not, or no longer, the one to ask.
+        payload: the bytes to send.
+        wrong_routes: whether a reply showed that this server is not, or no longer, the one to ask.
     """
 
     def __init__(self, calls: Sequence[Call[Any]], address: Address, now: float) -> None:
-        parcels: Sequence[Parcel] = calls
+        commands: Sequence[Command] = calls
         if len(calls) > 1 and calls[0].codec.groups:
-            parcels = list(_parcels(calls))
-        self.payload = b"".join([parcel.command(now) for parcel in parcels])
+            commands = list(_commands(calls))
+        self.payload = b"".join([command.command(now) for command in commands])
         self.wrong_routes = False
         self._address = address
-        self._waiting = deque(parcels)
-        self._skip = bool(parcels[0].ask)
+        self._waiting = deque(commands)
+        self._skip = bool(commands[0].ask)
 
     @property
     def open(self) -> bool:
-        """Whether replies are still to come."""
+        """Whether replies are outstanding."""
         return bool(self._waiting)
 
     def replied(self, reply: Any) -> None:
-        if self._skip:  # the answer to ASKING
+        if self._skip:  # the reply to ASKING
             self._skip = False
             return
         if self._waiting.popleft().replied(reply, self._address):
@@ -109,12 +109,12 @@ class Exchange:
         self._skip = bool(self._waiting and self._waiting[0].ask)
 
     def broke(self, error: BaseException) -> None:
-        for parcel in self._waiting:
-            parcel.broke(error)
+        for command in self._waiting:
+            command.broke(error)
 
 
-def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
-    """Calls to one server that is no cluster's. Two of one channel keep their order whatever is refused: by one script."""
+def _commands(calls: Sequence[Call[Any]]) -> Iterator[Command]:
+    """Commands for a server outside a cluster; two appends to one channel stay in one script, which keeps their order."""
     counts = Counter([call.channel for call in calls])
     group: list[AppendCall] = []
     size = 0
@@ -124,12 +124,12 @@ def _parcels(calls: Sequence[Call[Any]]) -> Iterator[Parcel]:
             continue
         group.append(call)
         size += len(call.batch.entries[0].data)
-        if len(group) == TOGETHER or size >= BYTES_TOGETHER:
-            yield _together(group)
+        if len(group) == MOST_COMBINED or size >= MOST_COMBINED_BYTES:
+            yield _combined(group)
             group, size = [], 0
     if group:
-        yield _together(group)
+        yield _combined(group)
 
 
-def _together(calls: Sequence[AppendCall]) -> Parcel:
-    return Together(calls) if len(calls) > 1 else calls[0]
+def _combined(calls: Sequence[AppendCall]) -> Command:
+    return CombinedAppends(calls) if len(calls) > 1 else calls[0]

@@ -1,4 +1,4 @@
-"""Dead letters in Redis, where every process and the command line find them."""
+"""Dead letters in Redis, readable by every process and the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .threads import Client
 
 
 class RedisLetterBox:
-    """See `sse_bridge.backends.letters.LetterBox`."""
+    """See `sse_bridge.publishing.letters.LetterBox`."""
 
     def __init__(self, client: Client, codec: Codec, settings: Settings) -> None:
         self._client = client

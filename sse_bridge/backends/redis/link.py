@@ -1,41 +1,46 @@
-"""One pub/sub connection as a conversation: what to send, and what the bytes that arrive mean; no I/O.
+"""The protocol of one pub/sub connection: bytes to send, and the meaning of received ones; no I/O.
 
-Redis never says that messages were lost. What can be seen is a second confirmation, an unsubscription that nobody asked
-for, silence, or the end of the connection; each is told to the sink, whose readers then look into the log.
+Redis never reports lost messages. Their signs are a second confirmation, an unrequested unsubscription, silence, or the end
+of the connection; `PubSubLink` reports each to the sink, whose readers then read the log.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ...errors import ForeignRecord
-from ...records import decode_announcement
-from ..admission import CONTROL
+from ...admission.contract import CONTROL
+from ...errors import ForeignRecord, SSEBridgeError
+from ...records.codec import decode_announcement
 from ..base import Sink
 from .keys import Keys
 from .resp import Reader, ReplyError, new_reader, pack
+from .retries import Retries
+from .scripts import PERMANENT, error_code, refusal
 
 log = logging.getLogger("sse_bridge.redis")
 
 _PING: Final = pack(("PING",))
 
 
-class Link:
-    """The conversation on one connection after the other, as long as the upstream lives.
+class PubSubLink:
+    """The protocol's state over successive connections, for the life of an upstream.
 
     Args:
-        keys: the names.
-        sink: who is told.
+        keys: builds names.
+        sink: receives announcements, confirmations and losses.
         sharded: SSUBSCRIBE, in a cluster.
-        timeout: seconds of silence that mean a lost link; half of it, and a PING is sent.
+        timeout: seconds of silence after which the link counts as lost; after half of it a PING is sent.
 
     Attributes:
-        wanted: what shall be subscribed: pub/sub channel → channel.
-        strays: channels that this server gave up or refused; the driver takes them away and decides where they go.
-        fruitful: this connection has brought something, so the next attempt need not wait long.
+        wanted: pub/sub channel → channel, of all wanted subscriptions.
+        dropped: channels that this server of a cluster gave up or redirected; the driver takes them and finds them
+            another place. Refused channels, and those of a single server, are subscribed here again instead.
+        retry_at: when to call `due` for such a retry.
+        fruitful: whether this connection received anything, so that the next attempt need not wait long.
     """
 
     def __init__(self, keys: Keys, sink: Sink, sharded: bool, timeout: float) -> None:
@@ -46,14 +51,18 @@ class Link:
             (b"SSUBSCRIBE", b"SUNSUBSCRIBE") if sharded else (b"SUBSCRIBE", b"UNSUBSCRIBE")
         )
         self.wanted: dict[bytes, str] = {}
-        self.strays: list[str] = []
+        self.dropped: list[str] = []
+        self.retry_at = math.inf
         self.fruitful = False
         self._open = False
-        # commands without an answer yet, in order: only so can an error be told whose it is
+        # unanswered commands in order, since an error reply does not name its channel
         self._asked: deque[tuple[bytes, bytes]] = deque()
         self._reader: Reader = new_reader()
         self._heard_at = 0.0
         self._pinged_at: float | None = None
+        self._sharded = sharded
+        self._retries = Retries()
+        self._refused: list[tuple[str, str]] = []  # channels refused in the current read, with the reasons
 
     def subscribe(self, channels: Iterable[str]) -> bytes:
         """Adds channels; returns what to send now."""
@@ -66,11 +75,16 @@ class Link:
 
     def unsubscribe(self, channels: Iterable[str]) -> bytes:
         """Drops channels; returns what to send now."""
-        names = [name for channel in channels if self.wanted.pop(name := self._keys.of(channel)[0], None) is not None]
+        names = []
+        for channel in channels:
+            name = self._keys.of(channel)[0]
+            self._retries.settled(channel)
+            if self.wanted.pop(name, None) is not None:
+                names.append(name)
         return self._ask(self._unsubscribe, names) if self._open else b""
 
     def _ask(self, command: bytes, names: Iterable[bytes]) -> bytes:
-        # one command per channel: an error then concerns that channel alone, and in a cluster slots differ
+        # One command per channel: an error then concerns that channel alone, and channels of a cluster differ in slots.
         sent = []
         for name in names:
             self._asked.append((command, name))
@@ -78,24 +92,26 @@ class Link:
         return b"".join(sent)
 
     def opened(self, now: float) -> bytes:
-        """A new connection stands; returns what to send on it."""
+        """Begins a new connection; returns the bytes to send on it."""
         self._open = True
         self.fruitful = False
         self._asked.clear()
         self._reader = new_reader()
         self._heard_at = now
         self._pinged_at = None
+        self._retries.begin()
+        self.retry_at = math.inf
         return self._ask(self._subscribe, list(self.wanted))
 
-    def lost(self, why: str) -> None:
-        """The connection is gone, or none can be made."""
+    def lost(self, why: str, error: SSEBridgeError | None = None) -> None:
+        """Reports a lost or failed connection; `error` if no retry can succeed before a change of configuration."""
         self._open = False
         if self.wanted:
-            self._sink.lost(list(self.wanted.values()), why)
+            self._sink.lost(list(self.wanted.values()), why, error)
             self._sink.flush()
 
     def received(self, data: bytes, now: float) -> None:
-        """Tells the sink everything that one read brought, then flushes it once."""
+        """Passes the messages of one read to the sink, then flushes the sink once."""
         self._heard_at = now
         self._pinged_at = None
         self.fruitful = True
@@ -113,23 +129,36 @@ class Link:
                         announcement = decode_announcement(message[2])
                     except (ForeignRecord, ValueError) as error:
                         if channel == CONTROL:
-                            self._sink.told(message[2])
+                            self._sink.control_message(message[2])
                             continue
-                        log.warning("channel %r: a message that is not ours: %s", channel, error)
+                        log.warning("channel %r: foreign live message, so the log is read: %s", channel, error)
                         announced(channel, None)
                     else:
                         announced(channel, announcement)
                 else:
                     self._answered(message)
         finally:
+            if self._refused:
+                self._retry(now)
             self._sink.flush()
+
+    def _retry(self, now: float) -> None:
+        """Schedules the refused subscriptions of one read for a retry, and logs them in one line."""
+        refused, self._refused = dict(self._refused), []
+        new = self._retries.refused(list(refused), now)
+        self.retry_at = self._retries.due_at
+        if new:
+            log.warning(
+                "subscriptions to %d channels refused or ended by Redis are retried; their readers read the log every "
+                "check_seconds meanwhile; %r: %r", len(new), new[0], refused[new[0]],
+            )  # fmt: skip
 
     def _answered(self, message: Any) -> None:
         if isinstance(message, ReplyError):
             command, name = self._asked.popleft() if self._asked else (b"", b"")
             channel = self.wanted.get(name)
             if command == self._subscribe and channel is not None:
-                self._stray(channel, str(message))
+                self._drop(channel, str(message))
             return
         if not isinstance(message, list) or message[0] == b"pong":
             return
@@ -142,27 +171,44 @@ class Link:
         if channel is None:
             return
         if kind == self._subscribe:
+            self._retries.settled(channel)
             self._sink.confirmed(channel)
         elif kind == self._unsubscribe and not requested:
-            self._stray(channel, "Redis ended the subscription")
+            self._drop(channel, "Redis ended the subscription")
 
-    def _stray(self, channel: str, why: str) -> None:
+    def _drop(self, channel: str, why: str) -> None:
+        refused = error_code(why) in PERMANENT  # another server would refuse as well
+        self._sink.lost([channel], why, refusal(why, channel) if refused else None)
+        if refused or not self._sharded:
+            self._refused.append((channel, why))
+            return
         if not why.startswith("MOVED "):
-            log.warning("channel %r: subscription lost: %s", channel, why)
-        self._sink.lost([channel], why)
-        self.strays.append(channel)
+            log.warning("subscription to channel %r lost: %s; it is renewed", channel, why)
+        self.dropped.append(channel)
 
-    def due(self, now: float) -> bytes:
-        """What silence demands: nothing, a PING, or `TimeoutError` when that was not answered."""
+    def tick(self, now: float) -> bytes:
+        """The bytes to send now: a PING after half of `timeout` in silence, and subscriptions to ask for again.
+
+        Raises:
+            TimeoutError: the PING was not answered.
+        """
         half = self._timeout / 2
         if self._pinged_at is not None:
             if now - self._pinged_at >= half:
-                raise TimeoutError(f"no byte for {now - self._heard_at:.1f} s, not even an answer to PING")
+                raise TimeoutError(f"expected an answer to PING, got no byte for {now - self._heard_at:.1f} s")
         elif now - self._heard_at >= half:
             self._pinged_at = now
-            return _PING
-        return b""
+            return _PING + self._again(now)
+        return self._again(now)
 
-    def due_at(self) -> float:
-        """When to call `due` again, unless something arrives."""
-        return (self._heard_at if self._pinged_at is None else self._pinged_at) + self._timeout / 2
+    def _again(self, now: float) -> bytes:
+        if now < self.retry_at:
+            return b""
+        channels = self._retries.take(now)
+        self.retry_at = self._retries.due_at
+        return self.subscribe(channels)
+
+    def tick_at(self) -> float:
+        """When to call `tick` again, unless bytes arrive before."""
+        silent = (self._heard_at if self._pinged_at is None else self._pinged_at) + self._timeout / 2
+        return min(silent, self.retry_at)

@@ -1,7 +1,7 @@
 """RESP2, the protocol of Redis: commands to bytes, bytes to replies.
 
-hiredis does both where it is installed (1.2 µs per message against about 15 here); else this file does the same. Errors
-come out as `ReplyError` values, not raised: in a pipeline each reply has its own fate.
+hiredis does both where installed (1.2 µs per message against about 15 here). Error replies are `ReplyError` values and not
+raised, since each reply of a pipeline has an outcome of its own.
 https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
@@ -17,15 +17,15 @@ except ImportError:
 
 
 class ReplyError(Exception):
-    """An error reply, as Redis worded it."""
+    """An error reply, with Redis's text."""
 
 
 class ProtocolError(ConnectionError):
-    """The bytes are no RESP2: this is not Redis, or the stream is out of step; nothing on this link can be trusted."""
+    """The bytes are no RESP2, so the server is not Redis, or the stream is out of step: close the connection."""
 
 
 class Reader(Protocol):
-    """Fed with bytes as they come; `gets` returns one reply, or False when none is complete."""
+    """An incremental decoder: `feed` takes bytes, `gets` returns one reply, or False while none is complete."""
 
     def feed(self, data: bytes, /) -> Any: ...
 
@@ -33,12 +33,12 @@ class Reader(Protocol):
 
 
 class PurePythonReader:
-    """The slower reader, for where hiredis is not installed."""
+    """The slower reader, used where hiredis is not installed."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._at = 0
-        # how many bytes the next reply needs at least, so that a large one is not parsed again with each packet
+        # the fewest bytes that complete the next reply, so that a large one is not parsed again with each packet
         self._needed = 1
 
     def feed(self, data: bytes, /) -> None:

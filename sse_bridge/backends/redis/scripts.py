@@ -1,6 +1,6 @@
-"""What goes into the scripts and what comes back: keys, arguments, replies, errors; no I/O.
+"""Keys, arguments, replies and errors of the Lua scripts; no I/O.
 
-A script is sent as EVALSHA; a broker that does not know it answers NOSCRIPT, has done nothing, and gets EVAL.
+A script is sent as EVALSHA; a broker that does not know it answers NOSCRIPT without doing anything, and gets EVAL.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...errors import BackendError, ChannelClosed, ForeignRecord, PublishUncertain
-from ...events import Entry, new_token
-from ...follow.page import Page, ReadRequest
-from ...records import decode_record
+from ...events import Entry
+from ...records.codec import decode_record
+from ...records.continuity import Page, ReadRequest
 from ..base import Append, Appended
 from .keys import Keys
 from .resp import pack
@@ -23,15 +23,22 @@ from .resp import pack
 log = logging.getLogger("sse_bridge.redis")
 
 _ENTRY: Final = b"%b %b\n%b"  # check, head and data: a record but for what the broker knows
-RECORD_VERSION: Final = b"1"
-META_SECONDS: Final = 24 * 3600.0  # so long at least a quiet channel keeps its epoch: a client resumes the next day
+ANNOUNCE_BYTES: Final = 16_384  # processes with readers read a longer record from the log, once each
+META_SECONDS: Final = 24 * 3600.0  # a quiet channel keeps its epoch at least as long: a client resumes the next day
 
-# Redis could not do it now and has done nothing: another attempt may find another primary, or this one recovered.
+# Errors of commands that changed nothing, where a retry may meet another primary, or this one recovered.
 RETRYABLE: Final = frozenset(
     {"READONLY", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY", "MOVED", "ASK", "MISCONF", "NOREPLICAS"}
 )
 
-# what to do, by the first word of Redis's error
+# Errors of a server that can serve no call at the moment, or no write.
+AWAY: Final = frozenset({"READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "BUSY", "MISCONF", "NOREPLICAS"})
+UNWRITABLE: Final = frozenset({"READONLY", "MISCONF", "NOREPLICAS"})
+
+# Errors that last until the user, its password or its access rules are changed.
+PERMANENT: Final = frozenset({"NOPERM", "NOAUTH", "WRONGPASS"})
+
+# advice by the first word of Redis's error
 _ADVICE: Final = {
     "OOM": "Redis is out of memory: raise maxmemory, or lower replay_size or replay_seconds",
     "NOPERM": "the Redis user needs ~{prefix}:* for keys, &{prefix}:* for channels, and EVAL, EVALSHA and the commands "
@@ -40,67 +47,67 @@ _ADVICE: Final = {
     "NOAUTH": "Redis wants a password: put it into the URL",
     "WRONGPASS": "Redis refuses the user name or password of the URL",
 }
-_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")  # where Redis 6 puts the first word of a script's error
+_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")  # Redis 6 puts the first word of a script's error here
 
 
 def lua(name: str) -> str:
-    """The text of one of the files beside this one."""
+    """The text of a Lua file in this directory."""
     return importlib.resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
 
 
 class Script:
-    """A Lua program, made of these parts, and its SHA-1, by which Redis knows it."""
+    """A Lua program, made of parts, and its SHA-1, by which Redis finds it."""
 
     def __init__(self, *parts: str) -> None:
         self.source = "\n".join(parts).encode()
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
     def call(self, arguments: Sequence[Any], *, whole: bool) -> bytes:
-        """The command; `whole`: with the source, for a broker that does not know the SHA-1."""
+        """The command; if `whole`, with the source, for a broker that does not know the SHA-1."""
         return pack((b"EVAL", self.source, *arguments) if whole else (b"EVALSHA", self.sha, *arguments))
 
 
 READ: Final = Script(lua("read"))
-START: Final = Script(lua("start"))
 LETTERS: Final = Script(lua("letters"))
 
 
 class Codec:
-    """Builds the commands of one bridge and reads their replies.
+    """Encodes the commands of one bridge and decodes their replies.
 
     Args:
-        keys: the names.
+        keys: builds names.
         replay_size: entries kept per channel.
-        replay_seconds: how long after the last append.
+        replay_seconds: how long entries are kept after the last append.
         sharded: announce with SPUBLISH, in the channel's own slot of a cluster.
-        adopt: take over a stored retention, and store none where there is none.
 
     Attributes:
-        groups: one command may append to several channels: not in a cluster, where each has its own slot.
+        groups: whether one command may append to several channels; not in a cluster, where each has its own slot.
     """
 
-    def __init__(self, keys: Keys, replay_size: int, replay_seconds: float, sharded: bool, adopt: bool = False) -> None:
+    def __init__(self, keys: Keys, replay_size: int, replay_seconds: float, sharded: bool) -> None:
         self.keys = keys
-        self._adopt = adopt
         self._sharded = sharded
         self.groups = not sharded
-        self.foreign_records = 0  # met so far, in this process
-        self._foreign: set[str] = set()  # channels where one was reported
+        self.foreign_records = 0  # pages with foreign records read by this process
+        self._foreign: set[str] = set()  # channels already reported
         self.retain(replay_size, replay_seconds)
 
     def retain(self, replay_size: int, replay_seconds: float) -> None:
-        """Sets what is kept, here and in every later append."""
+        """Sets the retention of all later appends."""
         self.replay_size = replay_size
         self.replay_seconds = replay_seconds
-        # Trimming and renewing cost as much as appending, so they wait until an eighth is due: the list may hold an
-        # eighth more than promised, and it lives between 8/8 and 9/8 of the promised time.
+        # Trimming and renewing cost as much as appending, so they wait until an eighth is due: a list may hold an eighth
+        # more entries than promised, and live up to 9/8 of the promised time.
         list_ms = max(8, round(replay_seconds * 1000))
         meta_ms = round(max(META_SECONDS * 1000, 10 * list_ms) * 9 / 8)
         self._meta_ms = b"%d" % meta_ms
+        trim_at, keep, announce = replay_size + max(16, replay_size // 8), -replay_size, ANNOUNCE_BYTES
+        if not replay_size:  # LTRIM from an index behind its end empties a list; an entry not kept must travel whole
+            trim_at, keep, announce = 0, 2**31, 2**31
         constants = (
-            "local PUBLISH, TRIM_AT, KEEP, LIST_MS, META_MS, RENEW_SECONDS = "
-            f"'{'SPUBLISH' if self._sharded else 'PUBLISH'}', {replay_size + max(16, replay_size // 8)}, {-replay_size}, "
-            f"{list_ms * 9 // 8}, {meta_ms}, {list_ms // 8000}"
+            "local PUBLISH, TRIM_AT, KEEP, ANNOUNCE_BYTES, LIST_MS, META_MS, RENEW_SECONDS = "
+            f"'{self.publish_command.decode()}', {trim_at}, {keep}, {announce}, {list_ms * 9 // 8}, {meta_ms}, "
+            f"{list_ms // 8000}"
         )
         append = lua("append")
         self.append_script = Script(constants, "local TIME", append)
@@ -141,7 +148,7 @@ class Codec:
 
     @staticmethod
     def appended(reply: Any, batch: Append) -> Appended:
-        if type(reply) is bytes:  # the meta before, in columns
+        if type(reply) is bytes:  # the meta before the append, in columns
             entries = batch.entries
             return Appended(reply[:8], int(reply[40:]) + len(entries), entries[-1].check)
         epoch, last, check, recognised, announced = reply
@@ -149,7 +156,7 @@ class Codec:
 
     def read(self, request: ReadRequest) -> tuple[Any, ...]:
         meta, log_key = self.keys.of(request.channel)
-        return (b"2", meta, log_key, new_token(), self._meta_ms, request.epoch or b"", b"%d" % request.offset,
+        return (b"2", meta, log_key, self._meta_ms, request.epoch or b"", b"%d" % request.offset,
                 b"%d" % request.limit, b"%d" % request.max_bytes)  # fmt: skip
 
     def page(self, reply: Any, request: ReadRequest) -> Page:
@@ -168,26 +175,25 @@ class Codec:
         return Page(epoch, top, check, closed == 1, first, start, entries, more == 1)
 
     def foreign(self, channel: str, error: ForeignRecord) -> None:
-        """Counts what somebody else wrote into a log, and reports it once per channel."""
+        """Counts a foreign record, and logs it once per channel."""
         self.foreign_records += 1
         if channel not in self._foreign and len(self._foreign) < 1000:
             self._foreign.add(channel)
-            log.warning("foreign record in channel %r, skipped: %s", channel, error)
-
-    def start(self) -> tuple[Any, ...]:
-        adopt = b"1" if self._adopt else b"0"
-        size, seconds = b"%d" % self.replay_size, b"%.17g" % self.replay_seconds
-        return (b"1", self.keys.retention, RECORD_VERSION, size, seconds, adopt)
+            log.warning("foreign record in the log of channel %r skipped, readers get a gap: %s", channel, error)
 
 
 def error_code(text: str) -> str:
-    """The word by which Redis names an error: ``WRONGTYPE``, ``MOVED`` …"""
+    """The first word of Redis's error: ``WRONGTYPE``, ``MOVED`` …"""
     inside = _IN_SCRIPT.search(text)
     return inside.group(1) if inside else text.split(" ", 1)[0]
 
 
-def refusal(text: str, channel: str | None) -> BackendError | ChannelClosed:
-    """The exception for an error reply that no retry would change."""
+def refusal(text: str, channel: str | None, purpose: str = "") -> BackendError | ChannelClosed:
+    """The exception for an error reply that no retry can change.
+
+    Args:
+        purpose: the operation, as the first words of the message.
+    """
     code = error_code(text)
     where = f"channel {channel!r}" if channel else "Redis"
     if code == "CLOSED":
@@ -198,4 +204,5 @@ def refusal(text: str, channel: str | None) -> BackendError | ChannelClosed:
             "prove whether it was stored; it was not sent again"
         )
     advice = _ADVICE.get(code)
-    return BackendError(f"{where}: Redis refused with {text!r}" + (f"; {advice}" if advice else ""))
+    message = f"{purpose or where}: Redis refused with {text!r}" + (f"; {advice}" if advice else "")
+    return BackendError(message, permanent=code in PERMANENT)

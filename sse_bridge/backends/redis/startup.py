@@ -1,88 +1,99 @@
-"""What is looked at before the first use: retention, the version of records, permissions, eviction; no I/O."""
+"""Checks before the first use, besides retention.py: permissions and eviction; no I/O."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any, Final
 
-from ...config import Settings
 from ...errors import BackendUnavailable, ConfigurationError
+from .breaker import Breakers
 from .calls import backoff
-from .connecting import hopeless
+from .connecting import permanent_error
+from .keys import PROBE
 from .resp import ReplyError
-from .scripts import RECORD_VERSION, RETRYABLE, error_code
+from .retention import Retention, RetentionCall
+from .routes import Routes
+from .scripts import RETRYABLE, error_code
+from .urls import Address
 
 INFO: Final = ("INFO", "memory")
 
 log = logging.getLogger("sse_bridge.redis")
 
 
-def retention(stored: Sequence[bytes], settings: Settings) -> tuple[int, float]:
-    """The replay_size and replay_seconds to keep to.
-
-    Raises:
-        ConfigurationError: another version or other values are stored under the prefix. Two bridges that trim and expire
-            the same logs differently would break each other's promises without either noticing.
-    """
-    version, size, seconds = stored
-    if version != RECORD_VERSION:
-        raise ConfigurationError(
-            f"prefix {settings.prefix!r} holds records of version {version!r}, this library writes "
-            f"{RECORD_VERSION!r}: use another prefix while both are in use"
-        )
-    replay_size, replay_seconds = int(size), float(seconds)
-    if (replay_size, replay_seconds) == (settings.replay_size, settings.replay_seconds) or settings.adopt_retention:
-        return replay_size, replay_seconds
-    raise ConfigurationError(
-        f"prefix {settings.prefix!r} was first used with replay_size={replay_size}, replay_seconds={replay_seconds:g}; this "
-        f"bridge has replay_size={settings.replay_size}, replay_seconds={settings.replay_seconds:g}. Make them equal, set "
-        f"adopt_retention=True to use the stored ones, or delete the key '{settings.prefix}:retention' to store new ones"
-    )
-
-
 def too_slow(timeout: float) -> BackendUnavailable:
-    """The error of who waited for a first look that others make."""
+    """The error of a caller that waited for the first look of another one."""
     return BackendUnavailable(
         f"Redis could not be asked for its settings within publish_timeout_seconds={timeout:g}; nothing was published"
     )
 
 
-class Trials:
-    """The looks under one deadline: one that fails for a passing reason is made again, as a publish would be.
+class StartupRetries:
+    """The checks under one deadline: one that fails for a passing reason is repeated, as a publish would be.
+
+    A cluster is usable while some primaries are away: without the stored retention if one of those holds it, and with a
+    probe message over a primary that answers.
 
     Args:
         deadline: when to give up (seconds, monotonic).
+        attempt_seconds: the longest wait for one primary of a cluster.
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(
+        self, deadline: float, attempt_seconds: float, retention: Retention, routes: Routes, breakers: Breakers
+    ) -> None:
         self._deadline = deadline
+        self._attempt_seconds = attempt_seconds
+        self._retention = retention
+        self._routes = routes
+        self._breakers = breakers
+        self._cluster = routes.kind == "cluster"
         self._made = 0
+        self._probed: Address | None = None
 
     def left(self, now: float) -> float:
-        """Seconds for what comes next."""
-        return max(0.05, self._deadline - now)
+        """Seconds for reading the retention; on a cluster less than the rest, so that work can begin without it."""
+        left = max(0.05, self._deadline - now)
+        return min(left, self._attempt_seconds) if self._cluster else left
+
+    def looked(self, look: RetentionCall, now: float) -> None:
+        """Takes over the stored retention; raises the error that keeps this process from working."""
+        error = look.error
+        if self._cluster and isinstance(error, BackendUnavailable) and self._routes.primaries() - {look.asked}:
+            self._retention.unknown(error, now)
+        else:
+            self._retention.learn(look.outcome(), now)
+
+    def probed(self) -> str:
+        """The channel of the probe message; on a cluster one of a primary not known to be away."""
+        names = [PROBE, *[f"{PROBE}{number}" for number in range(64 * self._cluster)]]
+        away = (None, *self._breakers.open)
+        channel = next((name for name in names if self._routes.address(name) not in away), PROBE)
+        self._probed = self._routes.address(channel)
+        return channel
 
     def pause(self, error: BaseException, now: float) -> float:
-        """A look failed: the seconds until the next one; raises when there is none."""
-        fatal = hopeless(error)
+        """Seconds until the next check after the probe message failed; raises if there is no time for one."""
+        fatal = permanent_error(error)
         if fatal is not None:
             raise fatal from error
+        if self._cluster:  # the next probe goes to another primary
+            self._breakers.in_vain(self._probed, now, now, str(error))
         self._made += 1
         delay = backoff(self._made, 0.5)
         if now + delay >= self._deadline:
             raise BackendUnavailable(
-                f"Redis could not be asked for its settings, and nothing was published: {error}"
+                f"the checks before the first use of Redis failed, and nothing was published: {error}"
             ) from error
         return delay
 
 
 class Probe:
-    """A message from us to ourselves, the way announcements go: the ACL of channels is apart from that of keys.
+    """A probe message that this process sends to itself like an announcement: Redis has separate ACLs for channels and keys.
 
     Attributes:
-        subscribe: the command for one connection.
-        announce: the command for another one.
+        subscribe: the command for the first connection.
+        announce: the command for the second.
     """
 
     def __init__(self, channel: bytes, sharded: bool) -> None:
@@ -102,13 +113,13 @@ class Probe:
         )
 
     def heard(self, message: Any) -> None:
-        """Judges what arrived."""
+        """Logs a warning, unless `message` is the probe."""
         if not isinstance(message, list) or message[1:] != [self._channel, b"probe"]:
-            log.warning("the live link told %r instead of our own probe; readers may hear of events late", message)
+            log.warning("expected our own probe on the live link, got %r; readers may hear of events late", message)
 
 
 def eviction_policy(info: Any) -> str | None:
-    """What Redis does when memory runs short, with a warning if it deletes logs then; None where INFO is not allowed."""
+    """The server's maxmemory-policy, with a warning if it would delete logs; None where INFO is not allowed."""
     if not isinstance(info, bytes):
         return None
     for line in info.split(b"\r\n"):

@@ -1,7 +1,8 @@
 """Redis for threads and greenlets: connections of one process, and script calls over them.
 
-A connection carries one exchange at a time and belongs to whoever took it. Only plain threading primitives are used, so
-under gevent's monkey patching the same code waits cooperatively.
+A connection carries one exchange at a time and belongs to the caller that took it; dropped in the middle by an exception
+out of a signal handler, it is closed and its slot is free. Only plain threading primitives are used, so that under
+gevent's monkey patching the same code waits cooperatively.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,28 +17,46 @@ from typing import Any, Final
 
 import redis
 
-from ...forks import after_fork
-from .calls import Call, Effort, refuse
-from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, NotSentError, abort_on_close, connection_arguments
+from ...runtime.forks import after_fork
+from .breaker import PROBE_SECONDS, Breakers
+from .call_round import CallRound
+from .calls import Call
+from .connecting import (
+    CONNECT_SECONDS,
+    LINK_ERRORS,
+    READ_SIZE,
+    NotAwayError,
+    NotSentError,
+    abort_on_close,
+    connection_arguments,
+    connection_class,
+)
 from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
-from .routes import Routes
+from .routes import Discovery, Routes
+from .scripts import AWAY, error_code
+from .slots import Slot, Slots
 from .urls import Address, Target
 
-# A connection waits for one answer at a time; more than this would only queue up inside Redis, whose default limit is
-# 10,000 clients over all processes. Hundreds of greenlets that publish at once take turns.
+PING: Final = pack(("PING",))
+# More connections would only queue up inside Redis, whose default limit is 10,000 clients over all processes; hundreds of
+# greenlets that publish at once take turns.
 MAX_CONNECTIONS: Final = 64
 
 
-class Wire:
-    """One connection: bytes out, replies in."""
+class Connection:
+    """One connection for exchanges of bytes and replies."""
+
+    socket: Any = None
 
     def __init__(self, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> None:
-        kind = redis.SSLConnection if target.tls else redis.Connection
-        connection: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
-        connection.connect()
-        self.socket: Any = connection._sock
-        connection._sock = None  # it is ours now; redis-py would close it with the connection object
+        kind = connection_class(redis, target, address)
+        made: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
+        made.connect()
+        self.slot: Slot | None = None
+        self._made = made  # kept: its finalizer would swallow an exception out of a signal handler
+        self.socket = made._sock
+        made._sock = None  # redis-py would close the socket with the connection object
         self.address = address
         self._reader = new_reader()
         self._timeout = timeout
@@ -52,7 +70,7 @@ class Wire:
         return self.reply()
 
     def send(self, payload: bytes, timeout: float) -> None:
-        """Sends all of it; raises `NotSentError` if not one byte was taken."""
+        """Sends the whole payload; raises `NotSentError` if not one byte was taken."""
         if timeout != self._timeout:
             self.socket.settimeout(timeout)
             self._timeout = timeout
@@ -74,7 +92,7 @@ class Wire:
 
     @property
     def alive(self) -> bool:
-        """False when the other side closed it, or sent what nobody asked for."""
+        """False if the server closed the connection or sent unrequested bytes."""
         return not self._poll.poll(0)
 
     def abort(self) -> None:
@@ -82,7 +100,12 @@ class Wire:
         self.close()
 
     def close(self) -> None:
+        self.slot = None
         with contextlib.suppress(OSError):
+            self.socket.close()
+
+    def __del__(self) -> None:
+        if self.socket is not None:
             self.socket.close()
 
 
@@ -90,182 +113,215 @@ class Client:
     """The connections of this process to one target; after a fork the child starts with none.
 
     Args:
-        target: where.
-        attempt_seconds: how long one attempt waits for its answer.
+        target: the parsed URL.
+        attempt_seconds: the time of one attempt to get its answer.
     """
 
     def __init__(self, target: Target, attempt_seconds: float) -> None:
         self._target = target
         self._attempt_seconds = attempt_seconds
-        self._idle: dict[Address, deque[Wire]] = {}
+        self._idle: dict[Address, deque[Connection]] = {}
         self._begin()
 
     def _begin(self) -> None:
-        for wires in self._idle.values():
-            for wire in wires:
-                wire.close()  # our copy only: no shutdown and no reset, the parent goes on using it
+        for connections in self._idle.values():
+            for connection in connections:
+                # the child's copy, without shutdown or reset, since the parent goes on using the connection
+                connection.close()
         self.routes = Routes(self._target)
+        self.breakers = Breakers()
         self._idle = {}
-        self._open = 0
-        self._waiting = 0
-        self._changed = threading.Condition()
-        self._pid = os.getpid()  # last: other threads of the child look at it first
+        self.slots = Slots(MAX_CONNECTIONS)
+        self._pid = os.getpid()  # last: other threads of the child read it first
 
-    def run(self, calls: Sequence[Call[Any]], timeout: float) -> None:
-        """Carries calls to their end: each has a result or an error within about `timeout` seconds."""
+    def owned(self) -> Client:
+        """This client, reset in a forked child."""
         if self._pid != os.getpid():
             after_fork(self, Client._begin)
-        effort = Effort(calls, time.monotonic(), timeout)
-        while True:
-            known, unknown = effort.groups(self.routes)
-            if unknown:
-                try:
-                    self.discover(effort.deadline)
-                except LINK_ERRORS as error:
-                    refuse(unknown, error)
-                else:
-                    known, unknown = effort.groups(self.routes)
-                    refuse(unknown, ConnectionError("no known server is in charge of this channel"))
-            for address, group in known.items():
-                self._attempt(address, group, effort.deadline)
-            delay = effort.pause(time.monotonic())
-            if delay is None:
-                return
-            if delay:
-                time.sleep(delay)
+        return self
 
-    def _attempt(self, address: Address, calls: Sequence[Call[Any]], deadline: float) -> None:
+    def run(self, calls: Sequence[Call[Any]], timeout: float) -> None:
+        """Runs calls until each has a result or an error, within about `timeout` seconds."""
+        if self._pid != os.getpid():
+            after_fork(self, Client._begin)
+        now = time.monotonic()
+        calling = CallRound(calls, now, timeout, self.breakers, self._attempt_seconds)
         try:
-            wire = self._take(address, deadline)
+            while True:
+                known, unknown = calling.groups(self.routes, now)
+                if unknown:
+                    try:
+                        self.discover(calling.deadline_of(None, now))
+                    except LINK_ERRORS as error:
+                        calling.refuse(None, unknown, error, time.monotonic())
+                    else:
+                        known = calling.regroup(self.routes, now)
+                for address, group in known.items():
+                    self._attempt(address, group, calling)
+                delay = calling.pause(time.monotonic())
+                if delay is None:
+                    return
+                if delay:
+                    time.sleep(delay)
+                now = time.monotonic()
+        finally:
+            if calling.probing:
+                calling.end()
+
+    def _attempt(self, address: Address, calls: Sequence[Call[Any]], calling: CallRound) -> None:
+        deadline = calling.deadline
+        try:
+            until = calling.deadline_of(address, time.monotonic()) if calling.probing else calling.deadline
+            connection = self._take(address, until)
+            if calling.probing and calling.probes(address):
+                self._ping(connection)
+                calling.ponged(address)
         except LINK_ERRORS as error:
-            refuse(calls, error)
-            self.routes.forget()
+            calling.refuse(address, calls, error, time.monotonic())
+            self.routes.forget(address)
             return
         now = time.monotonic()
         exchange = Exchange(calls, address, now)
         try:
-            wire.send(exchange.payload, max(0.05, min(self._attempt_seconds, deadline - now)))
+            connection.send(exchange.payload, max(0.05, min(self._attempt_seconds, deadline - now)))
             while exchange.open:
-                exchange.replied(wire.reply())
+                exchange.replied(connection.reply())
         except LINK_ERRORS as error:
-            wire.abort()
-            self._gone()
+            connection.abort()
+            self.slots.wake()
             if isinstance(error, NotSentError):
-                refuse(calls, error)
+                calling.refuse(address, calls, error, now)
             else:
                 exchange.broke(error)
-            self.routes.forget()
+            self.routes.forget(address)
             return
         except BaseException:
-            # a greenlet was killed in between: the answers on this connection belong to nobody now
-            wire.abort()
-            self._gone()
+            # a greenlet killed in between: the next user of this connection would read these calls' answers
+            connection.abort()
+            self.slots.wake()
             raise
         if exchange.wrong_routes:
-            self.routes.forget()
-        self._give(wire)
+            self.routes.forget(address)
+        if calls[0].done or any([call.done for call in calls]):
+            self.breakers.answered(address, now, calls[0].writes)
+        self._give(connection)
 
-    def _take(self, address: Address, deadline: float) -> Wire:
+    def _ping(self, connection: Connection) -> None:
+        """Raises unless the server answers PING without an error."""
+        try:
+            connection.send(PING, PROBE_SECONDS)
+            reply = connection.reply()
+        except BaseException:
+            connection.abort()
+            self.slots.wake()
+            raise
+        if isinstance(reply, ReplyError) and error_code(str(reply)) in AWAY:
+            self._give(connection)
+            raise ConnectionError(str(reply))
+
+    def _take(self, address: Address, deadline: float) -> Connection:
         idle = self._idle.get(address)
         if idle is None:
             idle = self._idle.setdefault(address, deque())
         while True:
             try:
-                wire = idle.pop()
+                connection = idle.pop()
             except IndexError:
                 break
-            # An append that meets a connection which Redis or a proxy closed meanwhile would have an unknown fate.
-            if wire.alive:
-                return wire
-            wire.close()
-            self._gone()
-        with self._changed:
-            self._waiting += 1
-            try:
-                while self._open >= MAX_CONNECTIONS:
-                    if idle:
-                        with contextlib.suppress(IndexError):
-                            return idle.pop()
-                    spare = next((wires for wires in self._idle.values() if wires), None)
-                    if spare is not None:
-                        with contextlib.suppress(IndexError):
-                            spare.popleft().close()
-                            self._open -= 1
-                            continue
-                    left = deadline - time.monotonic()
-                    if left <= 0 or not self._changed.wait(left):
-                        raise TimeoutError(f"all {MAX_CONNECTIONS} connections of this process are busy")
-                self._open += 1
-            finally:
-                self._waiting -= 1
+            # An append sent on a connection that Redis or a proxy has closed would have an uncertain outcome.
+            if connection.alive:
+                return connection
+            connection.close()
+        slot = self.slots.take() or self._wait(idle, deadline)
+        if isinstance(slot, Connection):
+            return slot
         try:
-            return self.connect(address, max(0.05, deadline - time.monotonic()))
+            connection = self.connect(address, max(0.05, deadline - time.monotonic()))
         except BaseException:
-            self._gone()
+            del slot
+            self.slots.wake()
             raise
+        connection.slot = slot
+        return connection
 
-    def _give(self, wire: Wire) -> None:
-        self._idle.setdefault(wire.address, deque()).append(wire)
-        if self._waiting:
-            with self._changed:
-                self._changed.notify()
+    def _wait(self, idle: deque[Connection], deadline: float) -> Slot | Connection:
+        """Waits for a free slot, or for an idle connection to the same server."""
+        while True:
+            room = self.slots.queue()
+            try:
+                with contextlib.suppress(IndexError):
+                    return idle.pop()
+                with contextlib.suppress(IndexError):
+                    next((connections for connections in self._idle.values() if connections), idle).popleft().close()
+                slot = self.slots.take()
+                if slot is not None:
+                    return slot
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise NotAwayError(f"all {MAX_CONNECTIONS} connections of this process stayed busy")
+                self.slots.wait(room, left)
+            finally:
+                self.slots.leave(room)
 
-    def _gone(self) -> None:
-        with self._changed:
-            self._open -= 1
-            self._changed.notify()
+    def _give(self, connection: Connection) -> None:
+        self._idle.setdefault(connection.address, deque()).append(connection)
+        if self.slots.waiting:
+            self.slots.wake()
 
-    def connect(self, address: Address, timeout: float) -> Wire:
-        """A new connection that this object does not keep."""
-        wire = Wire(self._target, address, min(timeout, self._attempt_seconds))
+    def connect(self, address: Address, timeout: float) -> Connection:
+        """A new connection, owned by the caller."""
+        connection = Connection(self._target, address, min(timeout, self._attempt_seconds))
         if self._target.kind == "sentinel":
             # the Sentinels may still name a primary that has been demoted
             try:
-                role = wire.ask(("ROLE",))
+                role = connection.ask(("ROLE",))
             except LINK_ERRORS:
-                wire.close()
+                connection.close()
                 raise
             if not isinstance(role, ReplyError) and role[0] != b"master":
-                wire.close()
-                raise ConnectionError(f"{address[0]}:{address[1]} is no primary any more, its role is {role[0]!r}")
-        return wire
+                connection.close()
+                raise ConnectionError(f"expected a primary at {address[0]}:{address[1]}, got the role {role[0]!r}")
+        return connection
 
-    def connect_primary(self) -> Wire:
-        """A new connection to the one primary, for the live link; where there are Sentinels they are asked each time."""
-        self.routes.forget()
-        if not self.routes.primaries():
+    def connect_link(self, address: Address) -> Connection:
+        """A new connection for a live link; its success closes the server's breaker."""
+        connection = self.connect(address, CONNECT_SECONDS)
+        self.breakers.answered(address, time.monotonic())
+        return connection
+
+    def connect_primary(self) -> Connection:
+        """A new connection to the single primary, for the live link; Sentinels are asked each time."""
+        if self._target.kind == "sentinel":
             self.discover(time.monotonic() + CONNECT_SECONDS)
-        return self.connect(self.routes.primaries().pop(), CONNECT_SECONDS)
+        address = self.routes.primary()
+        try:
+            return self.connect_link(address)
+        except LINK_ERRORS:
+            self.routes.forget(address)
+            raise
 
     def discover(self, deadline: float) -> None:
         """Asks Sentinels or cluster nodes until one answers; raises the last error."""
-        trouble: BaseException = ConnectionError("no server to ask")
-        for address in self.routes.candidates():
-            timeout = min(1.0, deadline - time.monotonic())
-            if timeout <= 0:
-                break
+        discovery = Discovery(self.routes, self.breakers, deadline)
+        for address, timeout in discovery:
             try:
-                wire = Wire(self._target, address, timeout, sentinel=self._target.kind == "sentinel")
+                connection = Connection(self._target, address, timeout, sentinel=self._target.kind == "sentinel")
                 try:
-                    reply = wire.ask(self.routes.question)
+                    reply = connection.ask(self.routes.question)
                 finally:
-                    wire.close()
+                    connection.close()
             except LINK_ERRORS as error:
-                trouble = error
-                continue
-            if self.routes.learned(reply, address):
-                return
-            trouble = ConnectionError(
-                f"{address[0]}:{address[1]} answered {self.routes.question!r} with {reply!r:.200}"
-            )
-        raise trouble
+                discovery.failed(address, error)
+            else:
+                discovery.answered(address, reply)
+        discovery.end()
 
     def close(self) -> None:
         """Closes the idle connections; those in use are closed by a later call."""
         if self._pid != os.getpid():
             after_fork(self, Client._begin)
-        for wires in list(self._idle.values()):
-            while wires:
+        for connections in list(self._idle.values()):
+            while connections:
                 with contextlib.suppress(IndexError):
-                    wires.pop().close()
-                    self._gone()
+                    connections.pop().close()
+                    self.slots.wake()

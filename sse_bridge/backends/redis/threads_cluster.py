@@ -1,45 +1,46 @@
-"""The live link to a cluster, for threads and greenlets: a line per primary, and one thread that places the channels."""
+"""The live link to a cluster, for threads and greenlets: a `LinkRunner` per primary, and one thread that places the
+channels."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ...runtime import forks
+from ...runtime.daemon import Daemon
 from .calls import backoff
-from .connecting import CONNECT_SECONDS, LINK_ERRORS
-from .link import Link
+from .connecting import CONNECT_SECONDS
+from .link import PubSubLink
 from .placement import Order, Placement
 from .threads import Client
-from .threads_upstream import LONGEST_PAUSE, RETURN_PAUSE, Line, check_owner
+from .threads_upstream import LONGEST_PAUSE, RETURN_PAUSE, LinkRunner, check_owner
 from .urls import Address
-
-log = logging.getLogger("sse_bridge.redis")
 
 
 class ClusterUpstream:
-    """See the module.
+    """The links to all primaries of a cluster.
 
     Args:
-        client: for its routes and its way to connect.
-        new_link: makes the conversation for one more primary.
+        client: gives routes and connections.
+        new_link: makes the `PubSubLink` of one more primary.
     """
 
-    def __init__(self, client: Client, new_link: Callable[[], Link]) -> None:
+    def __init__(self, client: Client, new_link: Callable[[], PubSubLink]) -> None:
         self._client = client
         self._new_link = new_link
         self._pid = os.getpid()
+        self._forks = forks.count
         self._placement = Placement(client.routes)
-        self._lines: dict[Address, Line] = {}
-        self._guard = threading.RLock()
+        self._runners: dict[Address, LinkRunner] = {}
+        self._sink_lock = threading.RLock()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = False
-        self._thread: threading.Thread | None = None
-        self._start_lock = threading.Lock()
+        self._daemon = Daemon(self._run, "sse_bridge-redis-placement")
+        self._start_lock = threading.RLock()
 
     def subscribe(self, channels: Sequence[str]) -> None:
         wanted = tuple(channels)
@@ -50,72 +51,60 @@ class ClusterUpstream:
         self._later(lambda: self._carry_out(self._placement.drop(unwanted)))
 
     def close(self) -> None:
-        with self._guard:
+        with self._sink_lock:
             self._closed = True
-            for line in self._lines.values():
-                line.stop()
-        thread = self._thread
-        if thread is None or self._pid != os.getpid():
-            return
-        self._inbox.put(lambda: None)
-        if thread is not threading.current_thread():
-            thread.join(2 * CONNECT_SECONDS)
+            for runner in self._runners.values():
+                runner.stop()
+        if self._pid == os.getpid():
+            self._inbox.put(lambda: None)
+            self._daemon.join(2 * CONNECT_SECONDS)
 
     def _later(self, job: Callable[[], None]) -> None:
         check_owner(self._pid)
         self._inbox.put(job)
-        if self._thread is None:
+        if not self._daemon.running:
             with self._start_lock:
-                if self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._run, name="sse_bridge-redis-placement", daemon=True)
-                    self._thread.start()
+                if not self._closed:
+                    self._daemon.start()
 
     def _run(self) -> None:
-        attempt = 0
         try:
-            while not self._closed:
-                pause = None if attempt == 0 else backoff(attempt, LONGEST_PAUSE)
+            while not (self._closed or self._forks != forks.count):  # gevent copies greenlets into a child
+                attempts = self._placement.attempts
+                pause = backoff(attempts, LONGEST_PAUSE) if attempts else None
                 with contextlib.suppress(queue.Empty):
                     self._inbox.get(timeout=pause)()
                     while True:
                         self._inbox.get_nowait()()
-                try:
+                with self._placement.round():
+                    self._carry_out(self._placement.arrivals())
                     if self._placement.needs_routes:
-                        if self._lines:
+                        if self._runners:
                             time.sleep(RETURN_PAUSE)
-                        self._client.routes.forget()
                         self._client.discover(time.monotonic() + CONNECT_SECONDS)
-                    self._carry_out(self._placement.orders())
-                    attempt = attempt + 1 if self._placement.needs_routes else 0
-                except LINK_ERRORS as error:
-                    if attempt == 0:
-                        log.warning("no cluster node answers: %s", error)
-                    attempt += 1
-                except Exception:
-                    log.exception("placing subscriptions failed; it is tried again")
-                    attempt += 1
+                        self._carry_out(self._placement.orders())
         finally:
-            for line in self._lines.values():
-                line.close()
+            for runner in self._runners.values():
+                runner.close()  # without effect in a child
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for address, subscribe, channels in orders:
-            with self._guard:
+            with self._sink_lock:
                 if self._closed:
                     return
-                line = self._lines.get(address)
-                if line is None:
-                    line = self._lines[address] = self._new_line(address)
-            line.order(subscribe, channels)
+                runner = self._runners.get(address)
+                if runner is None:
+                    runner = self._runners[address] = self._new_runner(address)
+            runner.order(subscribe, channels)
         used = self._placement.used()
-        for address in [address for address in self._lines if address not in used]:
-            self._lines.pop(address).stop()
+        for address in [address for address in self._runners if address not in used]:
+            self._runners.pop(address).stop()
 
-    def _new_line(self, address: Address) -> Line:
-        return Line(
-            lambda: self._client.connect(address, CONNECT_SECONDS),
+    def _new_runner(self, address: Address) -> LinkRunner:
+        return LinkRunner(
+            lambda: self._client.connect_link(address),
             self._new_link(),
-            self._guard,
-            on_strays=lambda names: self._later(lambda: self._carry_out(self._placement.stray(names))),
+            self._sink_lock,
+            on_dropped=lambda names: self._later(lambda: self._carry_out(self._placement.dropped_by_server(names))),
             on_failure=lambda: self._later(self._placement.unreachable),
         )

@@ -1,7 +1,7 @@
 """The live link for threads and greenlets: one reader thread per connection, plain sockets, no event loop.
 
-Only the reader thread touches the socket (TLS objects are not safe for two threads). Everyone else leaves orders in a
-queue and wakes it through a socket pair, so subscribing never waits for anything.
+Only the reader thread touches the socket, since TLS objects are not safe for two threads. Other threads leave orders in a
+queue and wake the reader through a socket pair, so subscribing never blocks.
 """
 
 from __future__ import annotations
@@ -18,59 +18,66 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ...errors import BackendError
+from ...errors import BackendError, SSEBridgeError
+from ...runtime import forks
+from ...runtime.daemon import Daemon
 from .calls import backoff
-from .connecting import LINK_ERRORS, READ_SIZE
-from .link import Link
-from .threads import Client, Wire
+from .connecting import LINK_ERRORS, READ_SIZE, permanent_error
+from .link import PubSubLink
+from .threads import Connection
 
 log = logging.getLogger("sse_bridge.redis")
 
-LONGEST_PAUSE: Final = 2.0  # seconds between attempts to connect: readers notice that Redis is back this late at worst
-RETURN_PAUSE: Final = 0.05  # before looking where a channel is now: while a slot moves, servers send it to and fro
-STRAY_PAUSE: Final = 1.0  # before asking again for a channel that Redis refused
+LONGEST_PAUSE: Final = 2.0  # seconds between attempts to connect, and so the latest that readers notice Redis's return
+RETURN_PAUSE: Final = 0.05  # seconds before a new look-up: while a slot moves, servers redirect to each other
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def check_owner(pid: int) -> None:
-    """Raises if this is a forked child of the process that opened the link: its threads did not come along."""
+    """Raises in a forked child of the process that opened the link, since the child lacks the link's threads."""
     if pid != os.getpid():
         raise BackendError(f"this live link belongs to process {pid} and ended with the fork; open a new one")
 
 
-class Line:
-    """A thread that keeps one connection alive and lets a `Link` speak on it.
+class LinkRunner:
+    """A thread that keeps one connection alive and lets a `PubSubLink` speak on it: the upstream, where there is one
+    server.
 
     Args:
         connect: makes a connection; may block and raise.
-        link: the conversation.
-        guard: held while the sink is called, shared by all lines of an upstream.
-        on_strays: who decides about channels that this server gave up; None: ask again here.
+        link: encodes and decodes the bytes.
+        sink_lock: held while the sink is called, shared by all runners of an upstream.
+        on_strays: takes the channels that this server gave up; None: there is no other server.
         on_failure: called after each attempt to connect that failed.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
-        link: Link,
-        guard: threading.RLock,
-        on_strays: Callable[[list[str]], None] | None = None,
+        connect: Callable[[], Connection],
+        link: PubSubLink,
+        sink_lock: threading.RLock,
+        on_dropped: Callable[[list[str]], None] | None = None,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self._link = link
-        self._guard = guard
-        self._on_strays = on_strays
+        self._sink_lock = sink_lock
+        self._on_dropped = on_dropped
         self._on_failure = on_failure
         self._pid = os.getpid()
+        self._forks = forks.count
         self._closed = False
         self._orders: deque[tuple[bool, tuple[str, ...]]] = deque()
-        self._ask_again: deque[tuple[float, tuple[str, ...]]] = deque()
         self._inbox, self._outbox = socket.socketpair()
         self._inbox.setblocking(False)
         self._outbox.setblocking(False)
-        self._start_lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._start_lock = threading.RLock()
+        self._daemon = Daemon(self._run, "sse_bridge-redis-upstream")
+
+    @property
+    def _over(self) -> bool:
+        """Whether the line was closed, or its greenlet was copied into a forked child by gevent."""
+        return self._closed or self._forks != forks.count
 
     @property
     def channels(self) -> list[str]:
@@ -82,83 +89,96 @@ class Line:
         if not channels:
             return
         self._orders.append((subscribe, tuple(channels)))
-        if self._thread is None:
+        if not self._daemon.running:
             with self._start_lock:
-                if self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._run, name="sse_bridge-redis-upstream", daemon=True)
-                    self._thread.start()
+                if not self._closed:
+                    self._daemon.start()
         self._wake()
 
+    def subscribe(self, channels: Sequence[str]) -> None:
+        self.order(True, channels)
+
+    def unsubscribe(self, channels: Sequence[str]) -> None:
+        self.order(False, channels)
+
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody is left
+        with contextlib.suppress(OSError):  # full: the thread is awake already; closed: the thread has ended
             self._outbox.send(b"!")
 
     def stop(self) -> None:
-        """From now on the sink is not called; the thread ends soon, in its own time."""
-        with self._guard:
+        """Ends the thread soon, without waiting; the sink is not called any more."""
+        with self._sink_lock:
             self._closed = True
         if self._pid != os.getpid():
             return
-        if self._thread is None:
+        if self._daemon.running:
+            self._wake()
+        else:
             self._inbox.close()
             self._outbox.close()
-        else:
-            self._wake()
 
     def close(self) -> None:
-        """Stops, and waits for the thread."""
+        """Stops the thread and waits for its end."""
         self.stop()
-        thread = self._thread
-        if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
-            thread.join(2 * LONGEST_PAUSE)
+        if self._pid == os.getpid():
+            self._daemon.join(2 * LONGEST_PAUSE)
 
     def _run(self) -> None:
         attempt = 0
         try:
-            while not self._closed:
+            while not self._over:
                 why = "closed"
+                fatal: SSEBridgeError | None = None
                 try:
-                    wire = self._connect()
+                    connection = self._connect()
                 except LINK_ERRORS as error:
                     why = f"no connection: {error}"
+                    fatal = permanent_error(error)
                     if self._on_failure is not None:
                         self._on_failure()
+                except Exception as error:
+                    log.exception("connecting the live link failed unexpectedly; another attempt follows")
+                    why = repr(error)
                 else:
                     try:
-                        self._carry(wire)
+                        self._carry(connection)
                     except LINK_ERRORS as error:
                         why = str(error) or type(error).__name__
-                    except Exception as error:  # a bug must not end the link for the rest of the process
-                        log.exception("the live link failed; it begins anew")
+                    except Exception as error:  # a bug must not leave the process without a live link
+                        log.exception("live link failed unexpectedly; it reconnects")
                         why = repr(error)
                     finally:
-                        wire.abort()
+                        if self._forks == forks.count:
+                            connection.abort()
+                        else:
+                            connection.close()  # without a reset, since the parent goes on using the connection
                     if self._link.fruitful:
                         attempt = 0
-                if self._closed:
+                if self._over:
                     break
                 if attempt == 0:
-                    log.warning("live link lost: %s", why)
+                    log.warning("live link lost: %s; it reconnects, then readers resume from the log", why)
                 attempt += 1
-                with self._guard:
+                with self._sink_lock:
                     if not self._closed:
-                        self._link.lost(why)
+                        self._link.lost(why, fatal)
                 self._pause(backoff(attempt, LONGEST_PAUSE))
         finally:
-            self._inbox.close()
-            self._outbox.close()
+            if self._over:  # a thread ended from outside is replaced at the next order, which needs the sockets
+                self._inbox.close()
+                self._outbox.close()
 
     def _pause(self, seconds: float) -> None:
-        """Waits, and notes orders meanwhile; `close` ends it."""
+        """Waits, taking orders meanwhile; `close` ends the wait."""
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._inbox, select.POLLIN)
-        while not self._closed:
+        while not self._over:
             self._take_orders()
             left = until - time.monotonic()
             if left <= 0:
                 return
-            if poll.poll(int(left * 1000) + 1):
+            if poll.poll(int(left * 1000) + 1) and not self._over:
                 self._drain_inbox()
 
     def _take_orders(self) -> bytes:
@@ -172,11 +192,11 @@ class Line:
         with contextlib.suppress(*_NOT_NOW):
             self._inbox.recv(4096)
 
-    def _carry(self, wire: Wire) -> None:
+    def _carry(self, connection: Connection) -> None:
         link = self._link
-        sock: Any = wire.socket
+        sock: Any = connection.socket
         sock.setblocking(False)
-        pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has decrypted already
+        pending: Callable[[], int] | None = getattr(sock, "pending", None)  # bytes that TLS has decrypted already
         self._take_orders()
         out = link.opened(time.monotonic())
         poll = select.poll()
@@ -184,12 +204,10 @@ class Line:
         poll.register(sock, select.POLLIN)
         ours = sock.fileno()
         writing = False
-        while not self._closed:
+        while not self._over:
             now = time.monotonic()
             out += self._take_orders()
-            out += link.due(now)
-            while self._ask_again and self._ask_again[0][0] <= now:
-                out += link.subscribe([c for c in self._ask_again.popleft()[1] if c in link.wanted.values()])
+            out += link.tick(now)
             if out:
                 try:
                     out = out[sock.send(out) :]
@@ -198,8 +216,9 @@ class Line:
             if bool(out) != writing:
                 writing = bool(out)
                 poll.modify(sock, select.POLLIN | select.POLLOUT if writing else select.POLLIN)
-            until = min(link.due_at(), self._ask_again[0][0]) if self._ask_again else link.due_at()
-            for fd, _ in poll.poll(max(0, int((until - now) * 1000)) + 1):
+            for fd, _ in poll.poll(max(0, int((link.tick_at() - now) * 1000)) + 1):
+                if self._over:
+                    return
                 if fd != ours:
                     self._drain_inbox()
                     continue
@@ -214,38 +233,11 @@ class Line:
             return
         if not data:
             raise EOFError("Redis closed the connection")
-        with self._guard:
+        with self._sink_lock:
             if self._closed:
                 return
             self._link.received(data, time.monotonic())
-        if self._link.strays:
-            strays, self._link.strays = self._link.strays, []
-            if self._on_strays is not None:
-                self._on_strays(strays)
-            else:
-                self._ask_again.append((time.monotonic() + STRAY_PAUSE, tuple(strays)))
-
-
-class SingleUpstream:
-    """The link to one server, or to whichever the Sentinels call primary.
-
-    Args:
-        client: for its way to connect.
-        link: the conversation.
-    """
-
-    def __init__(self, client: Client, link: Link) -> None:
-        self._client = client
-        self._line = Line(self._connect, link, threading.RLock())
-
-    def _connect(self) -> Wire:
-        return self._client.connect_primary()
-
-    def subscribe(self, channels: Sequence[str]) -> None:
-        self._line.order(True, channels)
-
-    def unsubscribe(self, channels: Sequence[str]) -> None:
-        self._line.order(False, channels)
-
-    def close(self) -> None:
-        self._line.close()
+        if self._link.dropped:
+            dropped, self._link.dropped = self._link.dropped, []
+            if self._on_dropped is not None:
+                self._on_dropped(dropped)

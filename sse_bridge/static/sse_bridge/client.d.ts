@@ -38,8 +38,13 @@ export interface StreamErrorEvent extends Event {
 export interface EventStreamOptions {
   /** Default "GET". Others are repeated only after 429 or 503, or once an id was seen by which to resume; see `repeat`. */
   method?: string;
-  /** For every request anew when it is a function, which may fetch a fresh token; if that fails it is asked again. */
-  headers?: HeadersInit | (() => HeadersInit | undefined | Promise<HeadersInit | undefined>);
+  /**
+   * For every request anew when it is a function, which may fetch a fresh token; if that fails, or does not answer within
+   * `stallSeconds`, it is asked again. `signal` aborts when its answer is no longer wanted: pass it on to `fetch`.
+   */
+  headers?:
+    | HeadersInit
+    | ((context: { signal: AbortSignal }) => HeadersInit | undefined | Promise<HeadersInit | undefined>);
   /** Sent with every request, so no ReadableStream. */
   body?: Exclude<BodyInit, ReadableStream> | null;
   /** Default "same-origin". */
@@ -52,13 +57,13 @@ export interface EventStreamOptions {
   resume?: "header" | "query";
   /** Whether a request may be repeated that was perhaps answered; default: if the method is GET or HEAD. */
   repeat?: boolean;
-  /** Without a byte for so long it connects again; default 45, three heartbeats. */
+  /** Without a byte for so long (headers() and the response's head too) it connects again; default 45, three heartbeats; 0: never. */
   stallSeconds?: number;
   /** The first wait is up to this, as long as the server has sent no `retry:`; default 1. */
   retrySeconds?: number;
   /** Waits double up to this; default 30. */
   maxRetrySeconds?: number;
-  /** Instead of the global one. */
+  /** Instead of the global one; the request's `signal` aborts when the response is no longer wanted. */
   fetch?: (request: Request) => Promise<Response>;
   /** Every event of the stream, whatever its type. */
   onEvent?: (event: MessageEvent<string>) => void;

@@ -39,6 +39,14 @@ export function createParser({ onEvent, onId, onRetry, lastEventId = "" }) {
   };
 }
 
+/** What `work` comes to, unless `signal` aborts before: whoever is asked may never answer, and need not heed it. */
+function until(signal, work) {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    Promise.resolve(work).then(resolve, reject);
+  });
+}
+
 /** A stream that reconnects and resumes until its end. States: connecting, open, waiting, paused, closed. */
 export class EventStream extends EventTarget {
   state = "connecting";
@@ -148,6 +156,7 @@ export class EventStream extends EventTarget {
   async #connect() {
     const { headers, stallSeconds, fetch = globalThis.fetch } = this.#options;
     const run = (this.#run = new AbortController());
+    const { signal } = run;
     clearTimeout(this.#timer);
     this.#set("connecting");
     let error, status, retryAfter;
@@ -156,19 +165,24 @@ export class EventStream extends EventTarget {
     const alive = () => {
       clearTimeout(this.#stall);
       const stalled = () => run.abort(new Error(`no byte for ${stallSeconds} s`));
-      this.#stall = setTimeout(stalled, stallSeconds * 1000);
+      if (stallSeconds) this.#stall = setTimeout(stalled, Math.min(stallSeconds * 1000, LONGEST_MS));
     };
     try {
       if (this.#run !== run) return; // closed by onState
       alive();
-      const sent = typeof headers === "function" ? await headers() : headers;
+      const sent = typeof headers === "function" ? await until(signal, headers({ signal })) : headers;
       if (this.#run !== run) return;
+      alive();
       refused = true; // a request that cannot be made will not be better later
-      const request = this.#request(sent, run.signal);
+      const request = this.#request(sent, signal);
       refused = false;
       asked = true;
-      const response = await fetch(request);
+      const answer = Promise.resolve(fetch(request));
+      // One that comes too late is let go, as the browser's fetch does by itself.
+      answer.then((late) => signal.aborted && late.body?.cancel(), () => {}).catch(() => {});
+      const response = await until(signal, answer);
       if (this.#run !== run) return;
+      alive();
       status = response.status;
       if (status === 204) return this.#finish("ended", { status });
       if (status !== 200 || !/^text\/event-stream *(;|$)/i.test(response.headers.get("Content-Type"))) {
@@ -185,11 +199,13 @@ export class EventStream extends EventTarget {
         onRetry: (ms) => (this.#retry = ms),
       });
       const reader = response.body.getReader();
+      signal.addEventListener("abort", () => reader.cancel().catch(() => {})); // so that its read ends, whoever made it
       const decoder = new TextDecoder();
       for (let piece; this.#run === run && !(piece = await reader.read()).done; ) {
         alive();
         parse(decoder.decode(piece.value, { stream: true }));
       }
+      signal.throwIfAborted();
     } catch (caught) {
       error = caught;
     }

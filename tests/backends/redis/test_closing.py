@@ -15,8 +15,8 @@ async def test_a_close_that_is_cancelled_leaves_no_connection_open(redis_url: st
     bridge = Bridge(redis_url, prefix="closing")
     await bridge.apublish("a", 1)
     client = next(iter(bridge.backend._sides.values())).client  # type: ignore[attr-defined]
-    wires = [wire for idle in client._idle.values() for wire in idle]
-    assert wires
+    connections = [connection for idle in client._idle.values() for connection in idle]
+    assert connections
     closing = asyncio.ensure_future(bridge.aclose())
     for _ in range(100):
         await asyncio.sleep(0)
@@ -24,7 +24,7 @@ async def test_a_close_that_is_cancelled_leaves_no_connection_open(redis_url: st
             break
     closing.cancel()
     await asyncio.wait([closing])
-    assert all(wire.writer.transport.is_closing() for wire in wires)
+    assert all(connection.writer.transport.is_closing() for connection in connections)
     await bridge.aclose()
 
 
@@ -33,10 +33,10 @@ async def test_a_connection_that_has_ended_is_not_waited_for(redis_url: str, adm
     bridge = Bridge(redis_url, prefix="closing")
     await bridge.apublish("a", 1)
     client = next(iter(bridge.backend._sides.values())).client  # type: ignore[attr-defined]
-    wire = await client.connect_primary()
-    admin.client_kill_filter(_id=await wire.ask(("CLIENT", "ID"), 5))
-    await await_for(wire.reader.at_eof)
+    connection = await client.connect_primary()
+    admin.client_kill_filter(_id=await connection.ask(("CLIENT", "ID"), 5))
+    await await_for(connection.reader.at_eof)
     with pytest.raises(EOFError):
-        wire.hand_over(asyncio.Protocol())
-    wire.abort()
+        connection.hand_over(asyncio.Protocol())
+    connection.abort()
     await bridge.aclose()

@@ -10,9 +10,9 @@ import pytest
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.backends.redis.routes import slot_of
 from sse_bridge.config import Settings
-from sse_bridge.errors import ConfigurationError
-from sse_bridge.follow.page import ReadRequest
-from tests.backends.sides import Recorder, Side, datas, offsets
+from sse_bridge.errors import BackendUnavailable, ConfigurationError, PublishUncertain
+from sse_bridge.records.continuity import ReadRequest
+from tests.backends.sides import Recorder, Side, datas, offsets, published_again
 from tests.support.redis_group import RedisCluster
 from tests.support.requires import require
 from tests.support.wait import astays, await_for
@@ -177,3 +177,43 @@ async def test_a_node_that_is_away_delays_its_own_channels_only(make_side: Calla
         await asyncio.to_thread(cluster.servers[2].start)
         await waiting
         await await_for(lambda: all(sink.confirmations(channel) == 2 for channel in there), 30)
+
+
+async def test_a_process_that_starts_while_a_primary_is_away_works_on_the_others(
+    make_side: Callable[..., Side], prefix: str
+) -> None:
+    """It is dead in one colour and frozen in the other."""
+    require("redis7")
+    with await asyncio.to_thread(RedisCluster) as cluster:
+        for server in cluster.servers:
+            server.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        away = cluster.owner(slot_of(f"{prefix}:retention"))
+        url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in cluster.ports)
+        other = make_side(url, publish_timeout_seconds=3)
+        frozen = other.colour == "threads"
+        here = [name for name in CHANNELS if cluster.owner(slot_of(name)) != away]
+        there = next(name for name in CHANNELS if name not in here)
+        await other.publish(there, b"1")
+        server = cluster.servers[away]
+        server.pause() if frozen else server.kill()
+        side = make_side(url, publish_timeout_seconds=3, replay_size=50)
+        sink = Recorder()
+        side.upstream(sink).subscribe(here)
+        for name in here:
+            assert (await side.publish(name, b"1")).last == 1
+        await await_for(lambda: all(sink.confirmations(name) for name in here))
+        await side.publish(here[0], b"2")
+        await await_for(lambda: sink.data(here[0])[-1:] == [b"2"])
+        assert all(datas(page)[0] == b"1" for page in await side.read(*[ReadRequest(name) for name in here]))
+        with pytest.raises((BackendUnavailable, PublishUncertain), match=repr(there)):
+            await side.publish(there, b"2")
+        assert side.backend._codec.replay_size == 50
+        await asyncio.to_thread(server.resume if frozen else server.start)
+        await published_again(side, there, b"3")
+
+        async def follows() -> bool:
+            """A frozen server has kept what is stored; a dead one without a file has forgotten it."""
+            await side.publish(here[0], b"x")
+            return side.backend._codec.replay_size == (1000 if frozen else 50) and side.backend._retention.known
+
+        await await_for(follows, what="the stored retention")

@@ -73,9 +73,19 @@ def test_a_cluster_is_learned_and_forgotten() -> None:
     assert routes.address("foo") == ("seed", 3)  # 12182, and an empty host is the one that was asked
     assert routes.address("123456789") == ("seed", 3)
     assert {routes.address(f"c{number}") for number in range(100)} == {("a", 1), ("seed", 3)}
-    routes.forget()
+    routes.forget(("seed", 3))
     assert routes.address("foo") is None
-    assert set(routes.candidates()) == {("seed", 9), ("a", 1), ("seed", 3)}
+    assert {routes.address(f"c{number}") for number in range(100)} == {("a", 1), None}
+    assert routes.candidates() == [("seed", 9), ("a", 1), ("seed", 3)], "whoever failed is asked last"
+    assert not routes.recall()
+
+
+def test_a_node_that_is_in_no_answer_any_more_is_not_asked() -> None:
+    routes = cluster()
+    assert routes.learned(SLOTS, ("seed", 9))
+    routes.doubt(("seed", 9))
+    assert routes.learned([[0, 16383, [b"b", 4, b"id"]]], ("a", 1))
+    assert routes.candidates() == [("seed", 9), ("b", 4)]
 
 
 def test_sentinels_are_asked_again_after_a_loss() -> None:
@@ -84,8 +94,17 @@ def test_sentinels_are_asked_again_after_a_loss() -> None:
     assert not routes.learned(None, ("s1", 26379))
     assert routes.learned([b"p", b"6380"], ("s1", 26379))
     assert routes.address("any") == ("p", 6380)
-    routes.forget()
+    routes.forget(("q", 1))
+    assert routes.address("any") == ("p", 6380), "another server failed"
+    routes.forget(("p", 6380))
     assert routes.address("any") is None
+    assert routes.candidates() == [("s2", 26379), ("s1", 26379)], "the one that named it is asked last"
+    assert routes.recall()
+    assert routes.address("any") == ("p", 6380), "with no Sentinel to ask the known primary is tried again"
+
+
+def test_nobody_is_recalled_that_never_was_named() -> None:
+    assert not Routes(parse("redis+sentinel://s1,s2/main")).recall()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +156,7 @@ class TestPlacement:
         places = Placement(routes)
         places.want(["foo"])
         places.orders()
-        assert places.stray(["foo", "dropped"]) == [(("seed", 3), False, ("foo",))]
+        assert places.dropped_by_server(["foo", "dropped"]) == [(("seed", 3), False, ("foo",))]
         assert places.needs_routes
         routes.learned([[0, 16383, [b"new", 4, b"id"]]], ("seed", 9))
         assert places.orders() == [(("new", 4), True, ("foo",))]

@@ -17,7 +17,7 @@ from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.backends.redis.threads import MAX_CONNECTIONS
 from sse_bridge.config import Settings
 from sse_bridge.errors import BackendError, ChannelClosed, PublishUncertain
-from sse_bridge.follow.page import ReadRequest
+from sse_bridge.records.continuity import ReadRequest
 from tests.backends.sides import Recorder, batch, datas, offsets
 from tests.support.gevent_run import gevent_run
 from tests.support.process import child_environment
@@ -29,7 +29,7 @@ import os, sys
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.config import Settings
 from sse_bridge.errors import BackendError
-from sse_bridge.follow.page import ReadRequest
+from sse_bridge.records.continuity import ReadRequest
 from tests.backends.sides import Recorder, batch
 import asyncio
 backend = RedisBackend(Settings(url=sys.argv[1], prefix=sys.argv[2]))
@@ -256,7 +256,7 @@ def test_greenlets(redis_url: str, prefix: str) -> None:
         import sys, threading, gevent
         from sse_bridge.backends.redis import RedisBackend
         from sse_bridge.config import Settings
-        from sse_bridge.follow.page import ReadRequest
+        from sse_bridge.records.continuity import ReadRequest
         from tests.backends.sides import Recorder, batch
         backend = RedisBackend(Settings(url=sys.argv[1], prefix=sys.argv[2], link_timeout_seconds=0.4))
         sink = Recorder()

@@ -142,4 +142,4 @@ async def test_an_eager_task_that_is_over_at_once_takes_no_trip(publisher: Publi
     publisher._loop = eager
     publisher._queues["a"] = deque([_Waiting(batch("a", b"1"), given_up, time.monotonic())])
     publisher._make_ready("a")
-    assert [lane.tasks for lane in publisher._lanes.values()] == [set()]
+    assert [server.tasks for server in publisher._servers.values()] == [set()]

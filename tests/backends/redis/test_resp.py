@@ -85,7 +85,7 @@ def test_commands_are_packed_alike(words: list[bytes | str | int]) -> None:
 async def test_the_backend_works_without_hiredis(monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str) -> None:
     from sse_bridge.backends.redis import RedisBackend, aio, link, scripts, startup, threads
     from sse_bridge.config import Settings
-    from sse_bridge.follow.page import ReadRequest
+    from sse_bridge.records.continuity import ReadRequest
     from tests.backends.sides import Recorder, batch, datas
     from tests.support.wait import await_for
 

@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from sse_bridge.errors import BackendError, ChannelClosed, PublishUncertain
-from sse_bridge.follow.page import EXPIRED, TRIMMED, Point, judge
-from sse_bridge.records import decode_announcement, decode_record, encode_record
+from sse_bridge.events import NO_EPOCH
+from sse_bridge.records.codec import decode_announcement, decode_record, encode_record
+from sse_bridge.records.continuity import EXPIRED, TRIMMED, Point, judge
 from tests.backends.sides import Recorder, Side, batch, datas, offsets
 from tests.support.wait import await_for
 
@@ -73,17 +74,15 @@ async def test_the_log_lives_as_long_as_promised(
 ) -> None:
     side = make_side(redis_url, replay_seconds=800)
     meta, log = keys(prefix, "a")
-    await side.page("a")
-    assert 86_400_000 <= admin.pttl(meta) <= 97_200_000
     await side.publish("a", b"1")
     assert 800_000 < admin.pttl(log) <= 900_000
     assert 86_400_000 <= admin.pttl(meta) <= 97_200_000
-    # as if 99 of the 100 s after which it is renewed had passed, then 100
     epoch, born, _, check, _ = admin.get(meta).split()
-    for ago, expected in ((99, False), (100, True)):
+    # it is renewed after 100 s; what is due later was written under another retention, or by a clock that was set back
+    for left, expected in ((1, False), (0, True), (100, False), (101, True)):
         # whole seconds are compared: none may begin between this look at the clock and the append's own
         await await_for(lambda: int(admin.time()[1]) < 500_000, what="the first half of a second of the broker's")
-        values = [epoch, born, b"%010d" % (int(admin.time()[0]) - ago), check, b"1"]
+        values = [epoch, born, b"%010d" % (int(admin.time()[0]) + left), check, b"1"]
         admin.set(meta, b" ".join(values), px=50_000)
         admin.pexpire(log, 50_000)
         await side.publish("a", b"2")
@@ -101,10 +100,31 @@ async def test_the_meta_outlives_a_long_log(
 
 
 async def test_watching_a_quiet_channel_keeps_its_epoch(side: Side, admin: redis.Redis, prefix: str) -> None:
-    epoch = (await side.page("a")).epoch
+    epoch = (await side.publish("a", b"1")).epoch
     admin.pexpire(keys(prefix, "a")[0], 10_000)
     assert (await side.page("a", limit=0)).epoch == epoch
     assert admin.pttl(keys(prefix, "a")[0]) > 80_000_000
+
+
+async def test_an_idempotency_key_says_nothing_of_a_log_without_its_entry(
+    side: Side, admin: redis.Redis, prefix: str
+) -> None:
+    meta, entries = keys(prefix, "a")
+    before = await side.publish("a", b"0")
+    kept = [admin.dump(key) for key in (meta, entries)]
+    for others in (0, 3):
+        await side.publish("a", b"1", idempotency_key=f"k{others}")
+        for key, value in zip((meta, entries), kept, strict=True):
+            admin.restore(key, 0, value, replace=True)  # as a failover leaves it
+        for _ in range(others):
+            await side.publish("a", b"another in its place")
+        again = await side.publish("a", b"1", idempotency_key=f"k{others}")
+        assert (again.epoch, again.last, again.recognised) == (before.epoch, before.last + others + 1, False)
+        known = await side.publish("a", b"1", idempotency_key=f"k{others}")
+        assert (known.last, known.recognised) == (again.last, True)
+    admin.delete(meta, entries)
+    anew = await side.publish("a", b"1", idempotency_key="k0")
+    assert (anew.last, anew.recognised, anew.epoch != before.epoch) == (1, False, True)
 
 
 async def test_an_idempotency_key_lives_five_minutes(side: Side, admin: redis.Redis, prefix: str) -> None:
@@ -123,9 +143,12 @@ async def test_an_evicted_meta_begins_a_new_life(side: Side, admin: redis.Redis,
 
     admin.delete(keys(prefix, "a")[0])
     page = await side.page("a")
-    assert (page.top, page.entries) == (0, [])
-    assert page.epoch != second.epoch
-    assert not admin.exists(keys(prefix, "a")[1])
+    assert (page.epoch, page.top, page.entries) == (NO_EPOCH, 0, [])
+    await side.publish("a", b"ephemeral", ephemeral=True)
+    assert not admin.exists(keys(prefix, "a")[0])
+    third = await side.publish("a", b"newest")
+    assert third.epoch not in (first.epoch, second.epoch)
+    assert datas(await side.page("a")) == [b"newest"]  # and not what the older life left
 
 
 async def test_an_evicted_list_is_an_expired_log(side: Side, admin: redis.Redis, prefix: str) -> None:
@@ -248,103 +271,6 @@ async def test_a_script_flush_is_not_noticed(side: Side, admin: redis.Redis) -> 
     assert (await side.publish("a", b"2")).last == 2
     admin.script_flush()
     assert offsets(await side.page("a")) == [1, 2]
-
-
-class TestRetries:
-    """What the script answers to an append that says how long ago its first attempt was."""
-
-    @staticmethod
-    def retry(side: Side, admin: redis.Redis, append: object, age_ms: int) -> object:
-        codec = side.backend._codec
-        script = codec.append_script
-        return admin.eval(script.source, *codec.append(append, age_ms))
-
-    async def test_it_is_recognised(self, side: Side, admin: redis.Redis) -> None:
-        first = batch("a", b"1", b"2")
-        at = await side.append(first)
-        await side.publish("a", *[b"more"] * 200)
-        assert self.retry(side, admin, first, 1000) == [at.epoch, 2, first.entries[-1].check, 1, 1]
-        assert (await side.page("a")).top == 202
-
-    async def test_a_first_attempt_that_comes_behind_its_retry(self, side: Side, admin: redis.Redis) -> None:
-        first = batch("a", b"1", b"2")
-        at = await side.append(first)
-        again = await side.append(first)
-        assert (again.recognised, again.last, again.check) == (True, 2, at.check)
-        assert (await side.page("a")).top == 2
-
-    async def test_it_is_recognised_behind_the_end(self, side: Side, admin: redis.Redis) -> None:
-        end = batch("a", b"end", close=True)
-        at = await side.append(end)
-        assert self.retry(side, admin, end, 1000) == [at.epoch, 1, at.check, 1, 1]
-
-    async def test_it_is_appended_when_the_log_proves_that_it_is_new(
-        self, side: Side, admin: redis.Redis, prefix: str
-    ) -> None:
-        await side.publish("a", b"1")
-        self.backdate(admin, prefix, 10)
-        reply = self.retry(side, admin, batch("a", b"2"), 1000)
-        assert isinstance(reply, bytes)
-        assert (await side.page("a")).top == 2
-
-    async def test_it_is_uncertain_in_a_new_log(self, side: Side, admin: redis.Redis) -> None:
-        with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-            self.retry(side, admin, batch("a", b"1"), 1000)
-        await side.publish("a", b"1")
-        with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-            self.retry(side, admin, batch("a", b"2"), 1000)
-        assert (await side.page("a")).top == 1
-
-    async def test_it_is_certain_in_an_old_life_that_was_never_trimmed(
-        self, side: Side, admin: redis.Redis, prefix: str
-    ) -> None:
-        await side.page("a")
-        self.backdate(admin, prefix, 10)
-        assert isinstance(self.retry(side, admin, batch("a", b"1"), 1000), bytes)
-
-    async def test_it_is_uncertain_when_the_log_does_not_reach_back(
-        self, side: Side, admin: redis.Redis, prefix: str
-    ) -> None:
-        await side.publish("a", b"1", b"2", b"3")
-        self.backdate(admin, prefix, 100)
-        admin.ltrim(keys(prefix, "a")[1], -2, -1)
-        with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-            self.retry(side, admin, batch("a", b"4"), 1000)
-        admin.delete(keys(prefix, "a")[1])
-        with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-            self.retry(side, admin, batch("a", b"4"), 1000)
-
-    async def test_old_entries_end_the_search(self, side: Side, admin: redis.Redis, prefix: str) -> None:
-        log = keys(prefix, "a")[1]
-        await side.publish("a", b"1", b"2", b"3")
-        self.grow_old(admin, log, 60_000)
-        admin.ltrim(log, -2, -1)
-        assert isinstance(self.retry(side, admin, batch("a", b"4"), 1000), bytes)
-
-    async def test_it_is_recognised_though_the_brokers_clock_was_set_forward(
-        self, side: Side, admin: redis.Redis, prefix: str
-    ) -> None:
-        first = batch("a", b"1")
-        at = await side.append(first)
-        await side.publish("a", *[b"more"] * 15)
-        self.grow_old(admin, keys(prefix, "a")[1], 3_600_000)
-        assert self.retry(side, admin, first, 1000) == [at.epoch, 1, at.check, 1, 1]
-
-    @staticmethod
-    def grow_old(admin: redis.Redis, log: str, milliseconds: int) -> None:
-        """The entries are older than they were, as the broker's clock will have it."""
-        for index, record in enumerate(admin.lrange(log, 0, -1)):
-            words = record.split(b" ", 5)
-            words[3] = b"%d" % (int(words[3]) - milliseconds)
-            admin.lset(log, index, b" ".join(words))
-
-    @staticmethod
-    def backdate(admin: redis.Redis, prefix: str, seconds: int) -> None:
-        """The channel's life began earlier."""
-        meta = keys(prefix, "a")[0]
-        words = admin.get(meta).split()
-        words[1] = b"%d" % (int(words[1]) - seconds)
-        admin.set(meta, b" ".join(words), keepttl=True)
 
 
 async def test_errors_have_the_right_class(side: Side) -> None:

@@ -1,62 +1,23 @@
-"""What the first use of a prefix stores, and what every later one compares."""
+"""What the first use in a process looks at, and who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.config import Settings
-from sse_bridge.errors import BackendUnavailable, ConfigurationError
-from tests.backends.sides import Side
+from sse_bridge.errors import BackendUnavailable
+from tests.backends.sides import Recorder, Side, published_again
+from tests.support.process import ROOT
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.wait import await_for
-
-
-async def test_another_retention_is_refused_with_both_named(make_side: Callable[..., Side], redis_url: str) -> None:
-    await make_side(redis_url, replay_size=100, replay_seconds=60.5).publish("a", b"1")
-    await make_side(redis_url, replay_size=100, replay_seconds=60.5).publish("a", b"1")
-    other = make_side(redis_url, replay_size=200, replay_seconds=60.5)
-    for _ in range(2):
-        with pytest.raises(
-            ConfigurationError, match=r"replay_size=100, replay_seconds=60\.5.*replay_size=200"
-        ) as error:
-            await other.publish("a", b"2")
-        assert "adopt_retention" in str(error.value)
-    with pytest.raises(ConfigurationError):
-        await other.page("a")
-
-
-async def test_the_stored_retention_can_be_adopted(
-    make_side: Callable[..., Side], redis_url: str, admin: redis.Redis, prefix: str
-) -> None:
-    await make_side(redis_url, replay_size=16, replay_seconds=60).publish("a", b"1")
-    side = make_side(redis_url, replay_size=1000, replay_seconds=7200, adopt_retention=True)
-    for _ in range(50):
-        await side.publish("a", b"x")
-    assert admin.llen(f"{prefix}:0:{{a}}:l") <= 32
-    assert admin.pttl(f"{prefix}:0:{{a}}:l") <= 67_500
-
-
-async def test_who_adopts_decides_nothing_for_others(make_side: Callable[..., Side], redis_url: str) -> None:
-    await make_side(redis_url, adopt_retention=True).publish("a", b"1")
-    await make_side(redis_url, replay_size=16, replay_seconds=60).publish("a", b"2")
-    with pytest.raises(ConfigurationError, match="replay_size=16"):
-        await make_side(redis_url).publish("a", b"3")
-
-
-async def test_records_of_another_version_are_refused(
-    make_side: Callable[..., Side], redis_url: str, admin: redis.Redis, prefix: str
-) -> None:
-    admin.hset(f"{prefix}:retention", mapping={"version": "2", "replay_size": 1, "replay_seconds": 1})
-    with pytest.raises(ConfigurationError, match="version b'2'"):
-        await make_side(redis_url).publish("a", b"1")
 
 
 @pytest.mark.parametrize(("policy", "warned"), [("noeviction", False), ("volatile-lru", True)])
@@ -73,15 +34,26 @@ async def test_eviction_is_warned_of(
     assert ("maxmemory-policy volatile-lru" in caplog.text) == warned
 
 
-async def test_the_least_permissions(
-    make_side: Callable[..., Side], private_redis: Callable[..., RedisServer], prefix: str
+async def test_the_least_permissions_are_those_that_the_docs_name(
+    make_side: Callable[..., Side], private_redis: Callable[..., RedisServer]
 ) -> None:
-    rule = f"user app on >secret resetchannels ~{prefix}:* &{prefix}:* -@all +eval +evalsha +get +set +del +time +rpush +lrange"
-    rule += " +lindex +llen +ltrim +pexpire +pttl +publish +subscribe +unsubscribe +hsetnx +hset +hmget +ping"
+    [rule] = re.findall(r"^user app .*$", (ROOT / "docs/deploy.md").read_text("utf-8"), re.MULTILINE)
     server = private_redis(config=["user default off", rule])
-    side = make_side(f"redis://app:secret@127.0.0.1:{server.port}/0")
-    await side.publish("a", b"1", idempotency_key="k")
-    assert (await side.page("a")).top == 1
+    side = make_side(f"redis://app:secret@127.0.0.1:{server.port}/0", prefix="sse_bridge", replay_size=16)
+    sink = Recorder()
+    side.upstream(sink).subscribe(["a"])
+    await await_for(lambda: sink.confirmations("a"))
+    for options in ({"idempotency_key": "k"}, {"ephemeral": True}, {}, {}):
+        await side.publish("a", b"1", **options)
+    await side.publish("a", *[b"1"] * 40)
+    await side.publish("a", b"end", close=True)
+    assert (await side.page("a")).top == 44
+    await await_for(lambda: len(sink.entries) == 45)
+    assert side.backend.change_retention(20, 60.0).generation == 2
+    box = side.backend.letter_box
+    box.put([b"letter"])
+    box.remove(box.look(1))
+    assert box.look(1) == []
 
 
 async def test_a_look_that_is_cut_off_is_made_again(
@@ -105,7 +77,7 @@ async def test_who_is_first_together_fails_together(
     assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 12
     assert time.monotonic() - began < 8  # one after the other it would be 12
     network.flow()
-    assert (await side.publish("a", b"x")).last == 1
+    assert (await published_again(side, "a", b"x")).last == 1
 
 
 async def test_who_is_cancelled_leaves_the_first_look_to_others(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sse_bridge import Bridge
 from sse_bridge.errors import BackendError
 from tests.backends.sides import Recorder, Side, datas
 from tests.support.process import free_port
@@ -41,6 +43,13 @@ def tls_port(certificate: Path, private_redis: Callable[..., RedisServer]) -> in
         ]
     )
     return port
+
+
+async def test_who_waits_is_told_of_a_certificate_that_cannot_be_verified(tls_port: int) -> None:
+    async with Bridge(f"rediss://localhost:{tls_port}/0") as bridge:
+        with pytest.raises(BackendError, match="certificate") as told:
+            await asyncio.wait_for(bridge.asubscribe("a").wait_ready(), 30)
+        assert told.value.permanent
 
 
 async def test_everything_over_tls(certificate: Path, tls_port: int, make_side: Callable[..., Side]) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from sse_bridge.backends.redis import RedisBackend
 from sse_bridge.config import Settings
-from sse_bridge.records import Announcement
+from sse_bridge.records.codec import Announcement
 from tests.backends.sides import Recorder, Side
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -154,8 +154,7 @@ async def test_a_failing_sink_does_not_end_the_link(side: Side, caplog: pytest.L
 async def test_a_channel_that_redis_refuses_is_asked_for_again(
     make_side: Callable[..., Side], private_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("threads_upstream", "aio_upstream"):
-        monkeypatch.setattr(f"sse_bridge.backends.redis.{module}.STRAY_PAUSE", 0.1)
+    monkeypatch.setattr("sse_bridge.backends.redis.retries.SHORTEST_PAUSE", 0.1)
     server = private_redis()
     side = make_side(server.url)
     sink = Recorder()

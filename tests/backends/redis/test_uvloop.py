@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,3 +61,17 @@ def test_a_link_that_is_silent_is_given_up_and_made_anew(private_redis: Callable
 
     with Proxy(server.port) as proxy:
         run(lambda: main(proxy))
+
+
+async def test_what_a_closed_loop_left_open_is_abandoned(redis_url: str, prefix: str) -> None:
+    """uvloop's sockets have no shutdown, and its loop has closed them by then."""
+    connection: Any = Mock()
+    connection.writer.get_extra_info.return_value.shutdown.side_effect = TypeError(
+        "transport sockets do not support shutdown()"
+    )
+    async with Bridge(redis_url, prefix=prefix) as bridge:
+        backend: Any = bridge.backend
+        client = backend._side().client
+        client._idle = {("127.0.0.1", 1): deque([connection])}
+        client.abandon()
+        assert not client._idle

@@ -2,15 +2,19 @@
 
 import json
 import threading
+import time
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.db import connection, connections, transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import engines
 
 from sse_bridge import ByVisibility, get_bridge
 from sse_bridge.errors import NotAuthenticated
 from sse_bridge.streams import Grant
 from sse_bridge_django import EventStreamView, apublish, event_stream, publish, publish_on_commit
+from tests.django_app.project.visitor import seen
 
 
 def events(request: HttpRequest, channel: str):
@@ -25,6 +29,42 @@ async def async_events(request: HttpRequest, channel: str):
     response.set_cookie("seen", "yes")
     response["X-View"] = "async"
     return response
+
+
+def _strict(request: HttpRequest, channel: str):
+    grant = Grant(expires_at=time.time() + 0.5) if "early" in request.GET else None
+    what = channel if "source" not in request.GET else numbers(10**9 if "early" in request.GET else 2)
+    options = {} if "source" in request.GET else {"start": "earliest"}
+    return event_stream(request, what, format="sse-data", type_in_data=True, grant=grant, **options)
+
+
+def strict(request: HttpRequest, channel: str):
+    return _strict(request, channel)
+
+
+async def async_strict(request: HttpRequest, channel: str):
+    return _strict(request, channel)
+
+
+class Strict(EventStreamView):
+    format = "sse-data"
+    type_in_data = True
+
+    def get_channels(self):
+        return self.kwargs["channel"]
+
+
+def page(request: HttpRequest, channel: str):
+    template = '{% load sse_bridge %}{% sse_position channel others as position %}<body data-after="{{ position }}">'
+    page = engines["django"].from_string(template)
+    return HttpResponse(page.render({"channel": channel, "others": [f"{channel}-other"]}))
+
+
+async def async_page(request: HttpRequest, channel: str):
+    position = await get_bridge().aposition([channel, f"{channel}-other"])
+    return HttpResponse(
+        engines["django"].from_string('<body data-after="{{ position }}">').render({"position": position})
+    )
 
 
 def publish_view(request: HttpRequest, channel: str):
@@ -77,6 +117,33 @@ def failing():
     raise RuntimeError("a secret")
 
 
+def visited():
+    yield {"event": "seen", "data": seen()}
+
+
+async def avisited():
+    yield {"event": "seen", "data": [*seen(), await sync_to_async(seen)()]}
+
+
+class Held:
+    """A source that holds something until it is closed."""
+
+    open = 0
+
+    def __init__(self) -> None:
+        self._items = iter(["an item"])
+        Held.open += 1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._items)
+
+    def close(self) -> None:
+        Held.open -= 1
+
+
 SOURCES = {
     "list": lambda: [{"event": "count", "data": 0}, {"event": "count", "data": 1}],
     "generator": lambda: numbers(2),
@@ -85,6 +152,9 @@ SOURCES = {
     "endless": lambda: numbers(10**9),
     "failing": failing,
     "mistake": lambda: 42,
+    "visited": visited,
+    "avisited": avisited,
+    "held": Held,
 }
 
 
@@ -94,6 +164,26 @@ def source(request: HttpRequest, name: str):
 
 async def async_source(request: HttpRequest, name: str):
     return event_stream(request, SOURCES[name]())
+
+
+def two(request: HttpRequest, channel: str):
+    """Makes a stream that is for everybody and one that is not, and returns what ?which= names, or an error page."""
+    public = event_stream(request, channel, start="earliest")
+    private = event_stream(request, f"{channel}:private", start="earliest")
+    left = event_stream(request, Held(), format="sse")
+    if request.GET["which"] == "error":
+        raise PermissionDenied
+    return {"public": public, "private": private, "page": HttpResponse("a page"), "source": left}[request.GET["which"]]
+
+
+async def atwo(request: HttpRequest, channel: str):
+    return two(request, channel)
+
+
+def replaced(request: HttpRequest, channel: str):
+    """An answer whose body somebody replaced, and whose headers stayed."""
+    response = event_stream(request, channel)
+    return HttpResponse("for maintenance", headers=dict(response.headers))
 
 
 class Wrapped:
@@ -136,10 +226,11 @@ def debug(request: HttpRequest):
         {
             "streams": len(bridge.streams),
             "readers": sum(hub.readers() for hub in hubs),
-            "pushed": sum(len(hub.cohorts.members()) for hub in hubs),
-            "feeds": sum(len(hub.board.feeds) for hub in hubs),
+            "pushed": sum(len(hub.shared_readers.members()) for hub in hubs),
+            "feeds": sum(len(hub.state.feeds) for hub in hubs),
             "threads": threading.active_count(),
             "opened": opened,
+            "sources": Held.open,
         }
     )
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import django
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -41,8 +40,7 @@ def shared(redis_url: str) -> Iterator[tuple[Site, Bridge]]:
         yield Site(server, stack), sites.bridge()
 
 
-# Django 4.2's own handler is refused: it never notices that a client has left.
-@pytest.mark.parametrize("adapter", [*HELD_BACK, *(["django"] if django.VERSION >= (5,) else [])])
+@pytest.mark.parametrize("adapter", [*HELD_BACK, "django"])
 def test_an_adapter(shared: tuple[Site, Bridge], adapter: str) -> None:
     site, bridge = shared
     user = f"ada-{adapter}"

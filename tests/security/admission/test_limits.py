@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.backends.admission import ALIVE_SECONDS, Beat, TakeLease
+from sse_bridge.admission.contract import ALIVE_SECONDS, Beat, TakeLease
 from sse_bridge.backends.memory import MemoryBackend
 from sse_bridge.config import Settings
 from sse_bridge.errors import ConfigurationError, EventTooLarge, InvalidChannel, TooManyChannels, TooManyStreams

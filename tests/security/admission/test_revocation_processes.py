@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sse_bridge.hub.ward import APART_SECONDS
+from sse_bridge.admission.admissions import APART_SECONDS
 from tests.security.admission.conftest import Sites, reason
 from tests.support.process import ROOT, child_environment
 from tests.support.proxy import Proxy

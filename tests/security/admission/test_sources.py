@@ -174,14 +174,14 @@ async def test_what_is_held_ends_with_the_stream_and_nobodys_stream_holds_nothin
         ada = await read(bridge, tokens.asynchronous, ADA, colour).opened()
         forgotten = await read(bridge, tokens.asynchronous, ADA, colour).opened()
         [hub] = bridge.hubs()
-        assert len(hub.guard.ward.members) == 2
+        assert len(hub.admission.state.members) == 2
         await astays(lambda: hub._upstream is not None, 1.5)  # some ticks, though no channel is followed
         del forgotten  # by a server that never calls `close`
         gc.collect()
-        await await_for(lambda: len(hub.guard.ward.members) == 1)
+        await await_for(lambda: len(hub.admission.state.members) == 1)
         for each in (nobody, ada):
             each.body.close()
-        await await_for(lambda: not hub.guard.ward.members and hub._upstream is None)
+        await await_for(lambda: not hub.admission.state.members and hub._upstream is None)
         await await_for(lambda: tokens.ended == 3)
         assert len(bridge.streams) == 0
 

@@ -13,7 +13,7 @@ from sse_bridge import SSEBridgeError, Text, Visibility, get_bridge
 
 class Command(BaseCommand):
     help = "Publishes one event and prints its id."
-    requires_system_checks: tuple[str, ...] = ()  # what is wrong with the setting is told by its use, in one line
+    requires_system_checks: tuple[str, ...] = ()  # using the bridge reports a wrong setting in one line
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("channel")

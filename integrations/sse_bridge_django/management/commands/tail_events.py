@@ -15,7 +15,7 @@ from sse_bridge import Event, SSEBridgeError, get_bridge
 
 class Command(BaseCommand):
     help = "Prints the events of channels as they come, one JSON object per line; events of every visibility."
-    requires_system_checks: tuple[str, ...] = ()  # what is wrong with the setting is told by its use, in one line
+    requires_system_checks: tuple[str, ...] = ()  # using the bridge reports a wrong setting in one line
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("channels", nargs="+", metavar="channel")
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             return
         except BrokenPipeError:
-            # the reader of our output left (| head); the interpreter would complain again when it flushes at exit
+            # the reader of stdout left (| head); the interpreter's flush at exit would raise again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

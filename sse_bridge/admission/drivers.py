@@ -1,0 +1,215 @@
+"""Guards carry out the requests of a hub's admissions and tell streams to end, one guard per colour.
+
+No thread, task or timer per reader: a stream that opens waits for its own lease; all other requests are the
+housekeeping thread's work on threads, and one short task on asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from ..config import Settings
+from ..errors import (
+    BackendUnavailable,
+    BridgeClosed,
+    ConfigurationError,
+    PublishUncertain,
+    SSEBridgeError,
+)
+from .admissions import APART_SECONDS, Admissions, Ends
+from .contract import CONTROL, ControlRequest, TakeLease
+
+logger = logging.getLogger("sse_bridge.hub")
+
+
+class Link(Protocol):
+    """The part of the hub's live link (`backends.base.Upstream`) that guards use."""
+
+    def subscribe(self, channels: Sequence[str]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _end(ends: Ends) -> None:
+    now = time.monotonic()
+    for reference, why in ends:
+        stream = reference()
+        if stream is None:
+            continue
+        try:
+            stream.end_by(now, why)
+        except Exception as error:  # noqa: BLE001  # a loop may just have closed; the others must be told
+            logger.warning("a stream could not be told that it is over (%s): %r", why, error)
+
+
+class _AdmissionDriver:
+    """The base of both colours: hands messages, replies and errors to the admissions, and its decisions to streams.
+
+    Streams and readers are told under no lock, since a logging handler, or a stream's end, may run any code.
+
+    Args:
+        lock: the hub's, which guards the admissions.
+    """
+
+    def __init__(self, lock: AbstractContextManager[Any], backend: Any, settings: Settings) -> None:
+        limit, replace = settings.max_streams_per_user, settings.over_limit == "replace_oldest"
+        self.state = Admissions(
+            getattr(backend, "can_control", False), limit, replace, settings.max_stream_seconds + 60
+        )
+        self._lock = lock
+        self._backend = backend
+        self._subscribed = False
+
+    def link(self, upstream: Link) -> None:
+        """Listens to the control channel from the first stream on; iterators of server code cannot be revoked."""
+        if self.unheard:
+            upstream.subscribe((CONTROL,))
+            self._subscribed = True  # last: if this call is interrupted, the next one subscribes
+
+    @property
+    def unheard(self) -> bool:
+        """Whether there are streams, but no subscription to the control channel."""
+        return self.state.supported and bool(self.state.members) and not self._subscribed
+
+    def unlink(self, upstream: Link | None) -> None:
+        """Closes a link that the hub has forgotten already, so that the next reader gets another even if this fails."""
+        if upstream is None:
+            return
+        try:
+            upstream.close()
+        except Exception:
+            logger.exception("the live link failed to close; the next reader gets another")
+        self._subscribed = False
+        self.state.unlinked()  # last: the closed link calls the sink no more
+
+    def control_message(self, message: bytes) -> None:
+        """Handles a message on the control channel."""
+        with self._lock:
+            ends = self.state.control_message(message, time.monotonic())
+        if ends is None:
+            logger.warning("a control message that is not ours: %r", message[:120])
+        else:
+            _end(ends)
+
+    def tick(self, now: float) -> None:
+        """Ends the streams that are due; called once a second."""
+        with self._lock:
+            ends = self.state.tick(now)
+        _end(ends)
+
+    def _due(self) -> ControlRequest | None:
+        with self._lock:
+            return self.state.next_request(time.monotonic())
+
+    def _done(self, request: ControlRequest, reply: Any) -> None:
+        with self._lock:
+            ends = self.state.done(request, reply, time.monotonic())
+            woken = self.state.woken()
+        _end(ends)
+        _wake(woken)
+
+    def _failed(self, request: ControlRequest, error: BaseException) -> None:
+        """Notes a request that failed; a foreign error, such as a cancel, leaves the request due."""
+        ours = isinstance(error, SSEBridgeError)
+        if ours:
+            logger.warning(
+                "lease or revocation request to the broker failed: %s; users' streams end once its link is lost for %d s",
+                error,
+                APART_SECONDS,
+            )
+        with self._lock:
+            self.state.failed(
+                request,
+                time.monotonic(),
+                for_good=isinstance(error, ConfigurationError),
+                refused=ours and not isinstance(error, (BackendUnavailable, PublishUncertain)),
+            )
+            woken = self.state.woken()
+        _wake(woken)
+
+
+class ThreadAdmissionDriver(_AdmissionDriver):
+    """For threads and greenlets."""
+
+    def ask(self, request: TakeLease) -> bool:
+        """Whether one more stream of this user may begin; waits for the broker.
+
+        Raises:
+            BackendError: the streams of this user cannot be counted now.
+            ConfigurationError: the broker cannot keep leases.
+        """
+        admitted: bool = self._backend.control(request)
+        return admitted
+
+    def work(self) -> None:
+        """Carries out the requests that are due; in the housekeeping thread."""
+        while (request := self._due()) is not None:
+            try:
+                reply = self._backend.control(request)
+            except BridgeClosed:
+                return
+            except SSEBridgeError as error:
+                self._failed(request, error)
+            else:
+                self._done(request, reply)
+
+
+class LoopAdmissionDriver(_AdmissionDriver):
+    """For asyncio.
+
+    Attributes:
+        loop: the hub's, where everything here runs.
+    """
+
+    def __init__(self, lock: AbstractContextManager[Any], backend: Any, settings: Settings) -> None:
+        super().__init__(lock, backend, settings)
+        self.loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, request: TakeLease) -> bool:
+        """The twin of `ThreadAdmissionDriver.ask`."""
+        admitted: bool = await self._backend.acontrol(request)
+        return admitted
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        self.work()
+
+    def work(self) -> None:
+        """Lets a task carry out the requests that are due."""
+        if self._task is None and self.state.request_due(time.monotonic()) and not self.loop.is_closed():
+            self._task = self.loop.create_task(self._carry_out())
+            self._task.add_done_callback(self._over)
+
+    async def flush(self) -> None:
+        """Gives back the readers' leases, when the hub is closed."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        await self._carry_out()
+
+    async def _carry_out(self) -> None:
+        while (request := self._due()) is not None:
+            try:
+                reply = await self._backend.acontrol(request)
+            except SSEBridgeError as error:
+                self._failed(request, error)
+            except BaseException as error:
+                self._failed(request, error)
+                raise
+            else:
+                self._done(request, reply)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("lease and revocation task failed; the next request starts another", exc_info=task.exception())
+
+
+def _wake(readers: list[Hashable]) -> None:
+    for reader in readers:
+        reader.wake()  # type: ignore[attr-defined]  # a reader or a source member of the hub

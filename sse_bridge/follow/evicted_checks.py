@@ -1,0 +1,101 @@
+"""Checks and visibilities of the entries that a window has evicted, by offset, to prove and count gaps.
+
+Checks stay joined a chunk at a time, as the store drops them, so that the garbage collector has few objects to visit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from ..events import VISIBILITY_OF_CODE
+from ..filters import Filter
+
+EVICTED_LENGTH: Final = 4096  # about 15 bytes each: 60 kB for a busy channel
+PART_LENGTH: Final = 64  # small parts are joined up to this length, to share `PART_BYTES`
+PART_BYTES: Final = 200  # of a part in memory besides its checks and visibilities
+
+
+class EvictedChecks:
+    """The newest `EVICTED_LENGTH` evicted entries, without holes, rounded up to whole parts.
+
+    Attributes:
+        end: the offset of the newest entry.
+        size: roughly the bytes in memory; 0 while only the entry before the first is known.
+    """
+
+    __slots__ = ("_length", "_parts", "end", "size")
+
+    def __init__(self, offset: int, check: bytes) -> None:
+        """Empty, behind the entry at `offset`, of which only the check is known."""
+        self._parts: deque[tuple[int, bytes, str]] = deque()  # last offset, checks, visibilities
+        self.begin(offset, check)
+
+    def begin(self, offset: int, check: bytes) -> None:
+        """Clears the evicted checks, and restarts behind the entry at `offset`."""
+        self.end = offset
+        self._parts.clear()
+        self._parts.append((offset, check, " "))
+        self._length = 1
+        self.size = 0
+
+    def add(self, checks: bytes, visibilities: str) -> None:
+        """Appends entries: their checks, separated by spaces, and one letter of visibility each."""
+        self.end += len(visibilities)
+        _, last_checks, last_visibilities = self._parts[-1]
+        if len(last_visibilities) + len(visibilities) <= PART_LENGTH:
+            self._parts[-1] = (self.end, last_checks + b" " + checks, last_visibilities + visibilities)
+            self._length += len(visibilities)
+            self.size += len(checks) + len(visibilities) + 1
+        else:
+            self._append((self.end, checks, visibilities))
+        while self._length - len(self._parts[0][2]) >= EVICTED_LENGTH:
+            self._count(-1, self._parts.popleft())
+
+    def back_to(self, offset: int, check: bytes) -> None:
+        """Removes the entries behind `offset`, which are in the window again."""
+        parts = self._parts
+        while parts and parts[-1][0] - len(parts[-1][2]) >= offset:
+            self._count(-1, parts.pop())
+        if not parts:
+            self.begin(offset, check)
+        elif parts[-1][0] > offset:
+            end, checks, visibilities = parts[-1]
+            known = len(visibilities) + offset - end
+            self._count(-1, parts.pop())
+            self._append((offset, b" ".join(checks.split(b" ")[:known]), visibilities[:known]))
+        self.end = offset
+
+    def check(self, offset: int) -> bytes | None:
+        """The check of the entry at `offset`; None if that is too long ago."""
+        for end, checks, visibilities in reversed(self._parts):
+            if offset > end - len(visibilities):
+                return checks.split(b" ")[offset - end - 1]
+        return None
+
+    def visibilities(self, after: int, upto: int) -> list[str]:
+        """The visibilities of the entries behind `after`, which must be known, up to `upto`."""
+        found: list[str] = []
+        for end, _, visibilities in self._parts:
+            before = end - len(visibilities)
+            found.extend(visibilities[max(0, after - before) : max(0, upto - before)])
+        return found
+
+    def _append(self, part: tuple[int, bytes, str]) -> None:
+        self._parts.append(part)
+        self._count(1, part)
+
+    def _count(self, sign: int, part: tuple[int, bytes, str]) -> None:
+        _, checks, visibilities = part
+        self._length += sign * len(visibilities)
+        self.size += sign * (len(checks) + len(visibilities) + 1 + PART_BYTES)
+
+
+def visible(filter: Filter | None, codes: list[str]) -> int | None:
+    """How many entries of these visibilities the filter would show; None if a filter needs the entries to decide."""
+    if filter is None:
+        return len(codes)
+    hides = filter.hidden_visibilities()
+    if hides is None:
+        return None
+    return sum(1 for code in codes if VISIBILITY_OF_CODE.get(code) not in hides)

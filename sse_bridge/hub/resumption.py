@@ -1,0 +1,143 @@
+"""Clients that come back together: what one of them gets is decided once, and all of them get the very same bytes.
+
+After a restart or a lost link thousands resume within a second, most of them from a few places. What a client gets then
+depends on its request and on the windows, and on nothing else where no look at the log is needed. So a follower of nobody
+comes by that request, delivers what one write holds, and must stand where a group of shared readers stands. A client
+that is written the same stands there, too: its reader joins the group without a follower of its own, or, if the group
+moved on meanwhile, goes on alone from a copy.
+
+A resumption is kept in the hub's cache of batches, goes with them when a window changes, and is believed only while every
+feed is live, its window holds what the request begins with, and the group has nothing more to get.
+
+Other openings are left to the long way: a start word, since `now` is the top of the log as it is when the client comes, and
+a window may lag behind that; an id that the log must confirm; another policy than ``catch_up``; more than one write holds;
+a channel that has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..follow.follower import Follower
+from ..follow.subscribe_request import SubscribeRequest
+from .shared_readers import AllSharedReaders, Pushed, Rendering, SharedReaders, Target
+
+
+class Resumption:
+    """The frames that a request gets at once, and where its reader stands behind them. Shared, so never changed.
+
+    Attributes:
+        request: held, for it is known by its identity.
+        key: of the group that stands there.
+        id: of the first frame.
+        data: the frames behind that one; may be empty.
+        follower: behind them; of no reader.
+        client_id: the id that the client has then, if nothing was hidden from it since; else None.
+    """
+
+    __slots__ = ("_starts", "client_id", "data", "follower", "id", "key", "request")
+
+    def __init__(
+        self, request: SubscribeRequest, key: Any, id: bytes, starts: list[int], data: bytes, follower: Follower
+    ) -> None:
+        self.request = request
+        self.key = key
+        self.id = id
+        self.data = data
+        self.follower = follower
+        self.client_id = None if follower.hidden else follower.id()
+        self._starts = starts  # serials of its first items
+
+    def leads_to(self, shared: SharedReaders) -> bool:
+        """Whether it is still true, and the group stands where it ends, with nothing more to get as far as anyone
+        knows."""
+        follower = shared.follower
+        for own, cursor, start in zip(self.follower.cursors, follower.cursors, self._starts, strict=True):
+            feed = cursor.feed
+            window = feed.window
+            if (
+                window is None
+                or not feed.confirmed
+                or feed.stale
+                or feed.doubted
+                or window.closed
+                or cursor.ended
+                or cursor.gap is not None
+                or cursor.serial != window.end_serial
+                or cursor.serial != own.serial
+                or start < window.first_serial  # the log may have been trimmed further than the cache knows
+                or cursor.mark != own.mark
+            ):
+                return False
+        return follower.filter is None or follower.waits
+
+
+class Resumptions:
+    """Those of a hub, under its serialisation."""
+
+    def __init__(self, groups: AllSharedReaders) -> None:
+        self._groups = groups
+        self._state = groups.state
+
+    def find(self, request: SubscribeRequest, rendering: Rendering) -> Resumption | None:
+        """The resumption that is true of a request now; None: the long way. `join` or `leave_alone` follows."""
+        if request.policy != "catch_up":
+            return None
+        for position in request.positions:
+            if position is None:
+                return None
+        state = self._state
+        state.mend()
+        key = ((request.channels, request.filter), rendering.name)
+        shared = self._groups.standing(key)
+        if shared is None:
+            return None
+        openings = state.cache.openings
+        mark = (id(request), rendering.name)
+        known: Resumption | None = openings.get(mark)
+        if known is None:
+            if mark in openings or not _rests(shared):
+                return None
+            known = self._made(request, key, rendering)
+            state.cache.put_opening(mark, known, 0 if known is None else len(known.data))
+        if known is None or not known.leads_to(shared):
+            return None
+        for cursor in shared.follower.cursors:
+            cursor.feed.read_at = state.windows.passes  # as if it had joined
+        return known
+
+    def join(self, reader: Pushed, target: Target, resumption: Resumption) -> bool:
+        """Lets a reader whose client was written all of it join the group; False if anything has come meanwhile."""
+        shared = self._groups.standing(resumption.key)
+        if shared is None or not resumption.leads_to(shared):
+            return False
+        shared.add(reader, target)
+        return True
+
+    def leave_alone(self, reader: Pushed, resumption: Resumption) -> None:
+        """Lets a reader whose client gets it later go on alone from behind it, woken by itself."""
+        reader.follower = resumption.follower.copy()
+        self._state.join(reader)
+
+    def _made(self, request: SubscribeRequest, key: Any, rendering: Rendering) -> Resumption | None:
+        state, max_bytes = self._state, self._groups.max_write_bytes
+        follower = state.follower(request)
+        try:
+            id = follower.id()
+            if not follower.ready:
+                return None
+            starts = [cursor.serial for cursor in follower.cursors]
+            data = b""
+            while not data and (batch := state.pull(follower, max_bytes)) is not None:
+                data = rendering.batch(batch)
+            return Resumption(request, key, id, starts, data, follower) if follower.waits else None
+        except Exception:  # noqa: BLE001  # a frame cannot be made: the long way meets the error where it always did
+            return None
+        finally:
+            for cursor in follower.cursors:
+                cursor.feed.forget(cursor)
+
+
+def _rests(shared: SharedReaders) -> bool:
+    """Whether nothing is there for its members, as far as anyone knows: else no resumption would be true."""
+    return shared.follower.waits and all([cursor.feed.live for cursor in shared.follower.cursors])

@@ -1,0 +1,364 @@
+"""A channel stream into an ASGI server, pushed by the hub: the request's task sleeps while events pass.
+
+    opening   the task waits until every channel is subscribed and read
+    alone     the task writes: it catches up, or the client takes its bytes slowly
+    shared    the hub writes, once per pass for all readers in the same place; the task waits for the client to leave
+    over      everything is released
+
+A write that suspends (flow control) ends the hub's part at once: the task finishes exactly that one, catches up from the
+position behind it, and joins again when it stands at the head. After three such writes in a row the reader stays alone
+until it has taken as many without suspending. A gone client is noticed in every state, since the task listens in all.
+A client that takes nothing any more gets no last frame: its write is given up a moment after the stream's end is due.
+A server that cancels the request still gets a last frame that leaves at once: hypercorn's workers retire without a
+signal, and a cancelled request is the first sign of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from ...admission.admissions import Why
+from ...errors import ConfigurationError, SSEBridgeError
+from ..channels.script import ChannelScript
+from ..http.compression import Coding
+from ..lifecycle.deadlines import LAST_WRITE_SECONDS
+from ..lifecycle.ending import IncompleteStream
+from ..lifecycle.opening import Place, acarry_out, opening
+from ..writers.cutting import cut
+from ..writers.stepping import Listening, Message, Stepper
+from ..writers.transport import TransportWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ...admission.admissions import Refused
+    from ...hub.loop import LoopHub, LoopReader
+    from ...hub.resumption import Resumption
+
+_SUSPENSIONS: Final = 3
+_OF_A_BODY: Final = frozenset({b"content-type", b"content-encoding"})
+
+logger = logging.getLogger("sse_bridge.streams")
+
+
+class _Gone(Exception):
+    """The client left, or takes nothing any more."""
+
+
+class PushedStream:
+    """One response. Made and served in the request's task; `end_by` from any thread.
+
+    Args:
+        start: the ``http.response.start`` message, which leaves together with the first frame.
+        coding: encodes every write, and is named in `start`; None: no content coding.
+    """
+
+    __slots__ = (
+        "__weakref__", "_coding", "_hub", "_listening", "_loop", "_over", "_reader", "_resumption", "_script", "_start",
+        "_stepper", "_suspensions", "_told", "_transport_writer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        script: ChannelScript,
+        start: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        coding: Coding | None = None,
+    ) -> None:
+        self._script = script
+        self._coding = coding
+        self._start: Message | None = start
+        self._loop = asyncio.get_running_loop()
+        self._stepper = Stepper(send)
+        self._transport_writer: TransportWriter | None = None
+        self._listening = Listening(receive)
+        self._hub: LoopHub
+        self._reader: LoopReader | None = None
+        self._resumption: Resumption | None = None  # between `enter` and the first write
+        self._over = False
+        self._suspensions = 0
+        self._told: bytes | None = None  # while shared: the id at the last heartbeat; None: the client lags
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    @property
+    def start(self) -> Message | None:
+        """The ``http.response.start`` message, until it was sent."""
+        return self._start
+
+    async def serve(self) -> SSEBridgeError | None:
+        """Streams until the end or until the client leaves; raises what `send` raises, except that the client left.
+
+        Returns:
+            The error to answer instead, if nothing was sent.
+        """
+        streams = self._script.bridge.streams
+        try:
+            try:
+                refused = await acarry_out(opening(self, self._script.bridge))
+            except ConfigurationError as error:  # the broker cannot keep the leases that the settings ask for
+                return error
+            if refused is not None:
+                return await self._turned_away(refused)
+            reader = self._reader
+            assert reader is not None
+            if self._over or not await self._begin(reader):
+                await self._say_ended()
+                return None
+            self._transport_writer = TransportWriter.of(self._stepper.send)
+            while not self._over and not reader.closed:
+                await self._catch_up(reader)
+                if not self._over:
+                    self._hear(await self._listening.next())
+            await self._finish()
+        except IncompleteStream:
+            raise
+        except (_Gone, OSError):  # spec 2.4: OSError says the same
+            pass
+        except asyncio.CancelledError:
+            self._take_leave()
+            raise
+        finally:
+            self._over = True
+            streams.discard(self)
+            if self._reader is not None:
+                self._reader.close()
+                self._reader.on_wake = None  # else a reference cycle waits for the garbage collector
+                self._hub.alarms.disarm(self._reader)  # armed again by that wake, if a write was pending
+            self._stepper.abandon()
+            self._listening.close()
+        return None
+
+    def enter(self) -> Place:
+        self._hub = self._script.bridge.loop_hub()
+        script = self._script
+        if script.stays(time.monotonic()):
+            self._resumption = self._hub.resume(script.subscribe_request, script.rendering, script.user)
+        reader = self._reader = self._hub.enter(
+            script.subscribe_request, self, script.user, resumption=self._resumption
+        )
+        reader.on_wake = self._woken
+        return self._hub, reader, self._wait_ready
+
+    def is_over(self) -> bool:
+        """The client's id says that every channel has ended, and the log agrees: there is nothing to open."""
+        assert self._reader is not None
+        self._over = self._script.subscribe_request.says_ended and self._reader.follower.finished
+        return self._over
+
+    async def _turned_away(self, reason: Refused) -> SSEBridgeError | None:
+        refused = self._script.refusal(reason)
+        if refused is None:
+            self._script.end_by(time.monotonic())  # so that the write waits `LAST_WRITE_SECONDS` at most
+            await self._write(self._script.refuse(reason))
+            await self._finish()
+        return refused
+
+    async def _say_ended(self) -> None:
+        """Answers 204, with which an EventSource stops reconnecting."""
+        start, self._start = self._start, None
+        assert start is not None
+        kept = [(name, value) for name, value in start["headers"] if name not in _OF_A_BODY]
+        await self._send({**start, "status": 204, "headers": kept})
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _finish(self) -> None:
+        if self._script.incomplete is not None:
+            await self._finished()
+            if not await cut(self._stepper.send, self._listening.receive):
+                self._script.check_complete()
+            return
+        last = b"" if self._coding is None else self._coding.end()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _take_leave(self) -> None:
+        """Sends the last frame of a cancelled request, if it fits between two frames and leaves without a wait."""
+        reader = self._reader
+        if reader is None or reader.closed or self._over or self._start is not None or self._stepper.busy:
+            return
+        if reader.shared is not None:
+            reader.shared.drop(reader, goes_on=True)
+        now = time.monotonic()
+        self._script.end_by(now)
+        data, _ = self._script.pull(reader, now)
+        if self._script.incomplete is not None:
+            return
+        if self._coding is not None:
+            data = self._coding.encode(data) + self._coding.end()
+        # more_body is False in a message of its own, since a server may wait at the end, but not at a piece.
+        if self._stepper.step({"type": "http.response.body", "body": data, "more_body": True}):
+            self._stepper.step({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def end_by(self, when: float, why: Why = "drain") -> None:
+        """Ends the stream at `when` at the latest; thread-safe."""
+        self._script.end_by(when, why)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_at, when)
+
+    # called by the hub
+
+    def push(self, data: bytes) -> bool:
+        if self._coding is not None:
+            data = self._coding.encode(data)
+        if self._transport_writer is not None and self._transport_writer.write(data):
+            return True
+        if self._stepper.step({"type": "http.response.body", "body": data, "more_body": True}):
+            return True
+        self._suspensions += 1
+        self._listening.wake()
+        return False
+
+    def finish(self) -> None:
+        self._over = True
+        self._listening.wake()
+
+    def _woken(self) -> None:
+        """Handles an alarm, or in the state alone something to pull."""
+        reader = self._reader
+        if reader is None or reader.shared is None:
+            if reader is not None and self._stepper.busy:
+                if time.monotonic() >= self._script.given_up_at():
+                    self._stepper.interrupt()
+                else:
+                    self._hub.alarms.arm(reader, self._script.given_up_at())
+            self._listening.wake()
+            return
+        now = time.monotonic()
+        due, told = self._script.due(now, reader.shared.wrote_at)
+        if due == "heartbeat":
+            follower = reader.shared.follower
+            at = follower.id()
+            if at != self._told and (follower.hidden or self._told is None):
+                told = self._script.position(follower)
+            self._told = at
+            if self.push(told):
+                due = None
+        if due is None:
+            self._hub.alarms.arm(reader, self._script.next_due())
+        else:
+            reader.shared.drop(reader, goes_on=True)
+            self._listening.wake()
+
+    # in the request's task
+
+    async def _wait_ready(self, until: float) -> None:
+        assert self._reader is not None
+        self._hub.alarms.arm(self._reader, until)
+        self._hear(await self._listening.next())
+
+    async def _begin(self, reader: LoopReader) -> bool:
+        """The first write; False: nothing is left to say."""
+        resumption, self._resumption = self._resumption, None
+        if resumption is not None:
+            await self._resume(reader, resumption)
+            return True
+        first = self._script.open(reader.follower.id(), time.monotonic())
+        if self._script.wire.cuts:  # a format that cuts can say an end by the status only
+            data, self._over = self._script.pull(reader, time.monotonic())
+            if self._over and not data and self._script.incomplete is None:
+                return False
+            first += data
+        await self._write(first)
+        return True
+
+    async def _resume(self, reader: LoopReader, resumption: Resumption) -> None:
+        """One write, and straight into the group; alone if the write waits, or if anything comes meanwhile."""
+        data = self._script.open(resumption.id, time.monotonic()) + resumption.data
+        if self._coding is not None:
+            data = self._coding.encode(data)
+        body = {"type": "http.response.body", "body": data, "more_body": True}
+        start, self._start = self._start, None
+        assert start is not None
+        begun = self._stepper.step(start)
+        if self._hub.settle(reader, self, resumption, written=begun and self._stepper.step(body)):
+            self._hub.alarms.arm(reader, self._script.next_due())
+            self._told = resumption.client_id
+            return
+        if not begun:
+            await self._send(body)
+        await self._finished()
+
+    async def _catch_up(self, reader: LoopReader) -> None:
+        """Writes all pending batches, and then joins shared readers or stays alone until the next wake."""
+        await self._finished()
+        while not self._over and reader.shared is None:
+            data, self._over = self._script.pull(reader, time.monotonic())
+            if data:
+                await self._write(data)
+            elif not self._over:
+                self._hub.alarms.arm(reader, self._script.next_due())
+                self._told = None if reader.follower.hidden else reader.follower.id()
+                if self._suspensions < _SUSPENSIONS:
+                    self._hub.join_shared(reader, self, self._script.rendering)
+                return
+
+    async def _write(self, data: bytes) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await self._send(start)
+        if self._coding is not None:
+            data = self._coding.encode(data)
+        suspended = await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._suspensions = self._suspensions if suspended else max(0, self._suspensions - 1)
+
+    async def _send(self, message: Message) -> bool:
+        """Sends in this task, while it listens; returns whether the send suspended."""
+        await self._finished()
+        if self._stepper.step(message):
+            return False
+        await self._finished()
+        return True
+
+    async def _finished(self) -> None:
+        """Completes a suspended send, but not for a client that leaves meanwhile."""
+        if not self._stepper.busy:
+            return
+        self._listening.on_message = self._stepper.interrupt
+        timer = None
+        if self._reader is not None:
+            self._hub.alarms.arm(self._reader, self._script.given_up_at())
+        else:  # refused before it entered the hub
+            timer = self._loop.call_later(self._script.given_up_at() - time.monotonic(), self._stepper.interrupt)
+        try:
+            self._listen()
+            while not await self._stepper.finish():
+                self._listen()
+                if time.monotonic() >= self._script.given_up_at():
+                    logger.warning(
+                        "ending a stream of %s whose client takes nothing", self._script.subscribe_request.channels
+                    )
+                    if self._transport_writer is not None:
+                        self._transport_writer.abort()
+                    raise _Gone
+        except asyncio.CancelledError:
+            self._over = True  # the write may be incomplete, so nothing may follow
+            raise
+        finally:
+            self._listening.on_message = None
+            if timer is not None:
+                timer.cancel()
+
+    def _listen(self) -> None:
+        """Handles the messages that are there, and leaves a ``receive`` waiting for the next."""
+        while (message := self._listening.poll()) is not None:
+            self._hear(message)
+
+    def _hear(self, message: Message | None) -> None:
+        if message is not None and message["type"] == "http.disconnect":
+            self._stepper.abandon()
+            raise _Gone
+
+    def _end_at(self, when: float) -> None:
+        delay = max(0.0, when - time.monotonic())  # on time: the server waits for the end
+        self._loop.call_later(delay, self._look_again)
+        self._loop.call_later(delay + LAST_WRITE_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        if self._reader is not None and not self._over:
+            self._woken()

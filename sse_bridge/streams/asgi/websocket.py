@@ -1,0 +1,148 @@
+"""A WebSocket session into an ASGI server (spec 2.x, WebSocket): the twin of `send` for the other transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any, Final
+
+from ...admission.grants import Grant
+from ..http.refusals import Refusal
+from ..lifecycle.deadlines import LAST_WRITE_SECONDS
+from ..websockets.messages import Subscribe
+from ..websockets.session import WebSocketSession
+from .send import Message, Receive, Scope, Send
+
+LAST_MESSAGES: Final = 4096  # more than a server has parsed already from one read of the socket
+
+logger = logging.getLogger("sse_bridge.streams")
+
+
+async def serve_session(
+    session: WebSocketSession, first: Subscribe | None, grant: Grant | None, receive: Receive, send: Send
+) -> None:
+    """Runs an accepted connection to its end, and closes it; returns when that is done or the client is gone.
+
+    One task is the session, one listens; the first to end ends the other, and both are over at the return. A client
+    that takes nothing is given up a moment after the session's end is due, without a close, which would wait as well.
+    A client that broke a rule is not listened to any more, and gets its close code within a second.
+    A session whose hook does not return is closed without it; the return waits for a sync hook's thread.
+
+    Args:
+        session: made with a `send` that sends ``websocket.send`` messages.
+        first: the subscription that the address asks for.
+        grant: the authorize hook's grant for `first`.
+    """
+    writer = asyncio.ensure_future(session.run(first, grant))
+    listener = asyncio.ensure_future(_listen(session, receive))
+    session.write_timeout.give_up = partial(_cancel, writer, listener)
+    gone = False
+    try:
+        await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
+        if session.breach is not None:
+            await asyncio.wait({writer}, timeout=LAST_WRITE_SECONDS)
+            if not writer.done():
+                session.write_timeout.end()
+        write_timeout = session.write_timeout
+        gone = session.breach is None and (write_timeout.lost or (listener.done() and not write_timeout.gave_up))
+        if not gone:
+            await end_tasks(listener)  # granian sends no close while a receive is pending
+            await _close(session, writer, send)
+    finally:
+        session.close()
+        await end_tasks(writer, listener)
+        await session.last_cancels()
+    if session.breach is not None:
+        await _hear_out(receive)
+    error = None if writer.cancelled() else writer.exception()
+    if error is not None and (gone or isinstance(error, OSError)):
+        logger.debug("a WebSocket's client left during a send: %r", error)  # servers differ in what they raise then
+    elif error is not None:
+        raise error
+
+
+async def refuse_websocket(refused: Refusal, scope: Scope, send: Send) -> None:
+    """Ends a connection before its handshake: with the status where the server has the extension for it, else with 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send_quietly(send, {"type": "websocket.close", "code": 4000 + refused.status})
+        return
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refused.headers]
+    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": headers}
+    await send_quietly(send, start)
+    await send_quietly(send, {"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
+
+
+async def _close(session: WebSocketSession, writer: asyncio.Future[int], send: Send) -> None:
+    """Sends the close, behind the last messages of a session that was given up, which have a second then."""
+    if not session.write_timeout.gave_up:
+        code = 1011 if writer.cancelled() or writer.exception() is not None else writer.result()
+        await send_quietly(send, {"type": "websocket.close", "code": code})
+        return
+    frames, code = session.last_words()
+    if session.write_timeout.lost:
+        frames = []  # messages would wait for the client, too
+        await asyncio.wait({writer}, timeout=LAST_WRITE_SECONDS)  # never two sends at a time
+    await say_shortly(send, frames, code)
+
+
+async def say_shortly(send: Send, frames: list[bytes], code: int) -> None:
+    """Sends last messages and the close within a second, since the client may take nothing."""
+    saying = asyncio.ensure_future(_say(send, frames, code))
+    await asyncio.wait({saying}, timeout=LAST_WRITE_SECONDS)
+    await end_tasks(saying)
+    if not saying.cancelled() and saying.exception() is not None:
+        logger.debug("a WebSocket that was given up could not be closed in order: %r", saying.exception())
+
+
+async def _say(send: Send, frames: list[bytes], code: int) -> None:
+    for frame in frames:
+        await send({"type": "websocket.send", "text": frame.decode()})
+    await send({"type": "websocket.close", "code": code})
+
+
+def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def _listen(session: WebSocketSession, receive: Receive) -> None:
+    while (message := await receive())["type"] != "websocket.disconnect":
+        text = message.get("text")
+        if not session.received(message.get("bytes") or b"" if text is None else text):
+            return
+
+
+async def _hear_out(receive: Receive) -> None:
+    """Drops messages that the client sent before it knew of the close, for a second at most.
+
+    hypercorn reads the client's answer to the close only behind those, and keeps the connection open until then.
+    """
+
+    async def drop() -> None:
+        for _ in range(LAST_MESSAGES):
+            if (await receive())["type"] == "websocket.disconnect":
+                return
+
+    hearing = asyncio.ensure_future(drop())
+    try:
+        await asyncio.wait({hearing}, timeout=LAST_WRITE_SECONDS)
+    finally:
+        await end_tasks(hearing)
+    if not hearing.cancelled() and hearing.exception() is not None:
+        logger.debug("a server handed nothing on behind a WebSocket's close: %r", hearing.exception())
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    running = {task for task in tasks if not task.done()}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+async def send_quietly(send: Send, message: Message) -> None:
+    try:
+        await send(message)
+    except OSError:
+        return  # spec 2.4: the client is gone

@@ -1,0 +1,110 @@
+"""Status, headers and a body, neutral to every framework: an adapter needs about ten lines to hand it over."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from typing import ClassVar, Final, Protocol
+
+from ...admission.grants import Grant
+from ...wire import Format
+from ..lifecycle.bridge_protocol import BridgeProtocol
+from ..lifecycle.ending import answer, refusal_error
+from ..writers.socket import ServerWrite
+
+
+class AsyncBody(Protocol):
+    """A body for ASGI servers; `close` is synchronous, idempotent, and valid for a body that never started."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class SyncBody(Protocol):
+    """A body for WSGI servers."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __next__(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Bodies(Protocol):
+    """Makes the body of the colour that the server needs; one of them, once.
+
+    `server` comes from the WSGI environ, where `PushMiddleware` puts it.
+
+    Attributes:
+        runs_code: whether a body runs the application's code.
+    """
+
+    runs_code: ClassVar[bool]
+
+    def sync_body(self, server: ServerWrite | None = None) -> SyncBody: ...
+
+    def async_body(self) -> AsyncBody: ...
+
+    def close(self) -> None:
+        """Closes the source of a response whose body was not made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamResponse:
+    """See the module.
+
+    Attributes:
+        status: 200, or 204 with no body.
+        headers: names as in the RFCs; a framework may add its own.
+        bodies: None for 204.
+        otherwise: the stream to serve instead of this 204 if the log does not confirm the end that the client's id
+            says; see `confirm_end`. `send_stream` asks by itself.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    bodies: Bodies | None = None
+    otherwise: StreamResponse | None = None
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether serving the response runs the application's code: a source."""
+        return self.bodies is not None and self.bodies.runs_code
+
+    def close(self) -> None:
+        """Closes the source of a response that is not served, or answers a HEAD."""
+        if self.bodies is not None:
+            self.bodies.close()
+
+
+STREAM_HEADERS: Final = (
+    ("Cache-Control", "no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),  # nginx would send nothing before the end otherwise
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+def stream_headers(format: Format) -> tuple[tuple[str, str], ...]:
+    """The headers of every stream in this format; never ``Connection`` (RFC 9113, 8.2.2)."""
+    return (("Content-Type", format.content_type), *STREAM_HEADERS)
+
+
+def check_admission(bridge: BridgeProtocol, grant: Grant | None, channels: tuple[str, ...] = ()) -> None:
+    """Refuses a stream as far as that needs no round trip; `opening` judges the rest.
+
+    Raises:
+        NotAuthenticated: the credentials have ended already.
+        NotAuthorized: the stream is revoked.
+        TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
+    """
+    if grant is not None:
+        grant.check_time()
+    if bridge.revoked(None if grant is None else grant.user, channels):
+        raise refusal_error("revoked")
+    if bridge.streams.full and (error := answer("limit", bridge.settings, has_last_frame=True)) is not None:
+        raise error

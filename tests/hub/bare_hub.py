@@ -1,0 +1,181 @@
+"""A hub without I/O and its clients: they come the long way, or resume as those did who came before, where they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sse_bridge.config import Settings
+from sse_bridge.events import Entry
+from sse_bridge.follow.feed import Feed
+from sse_bridge.follow.subscribe_request import SubscribeRequest
+from sse_bridge.hub.resumption import Resumptions
+from sse_bridge.hub.shared_readers import AllSharedReaders, SharedReaders
+from sse_bridge.hub.state import HubState
+from sse_bridge.hub.windows import WindowBudget
+from sse_bridge.records.codec import Announcement
+from sse_bridge.records.continuity import Page
+from sse_bridge.streams.channels.rendering import payload, renderer
+from sse_bridge.wire.sse import SSE_FORMAT
+from tests.follow import model
+from tests.follow.model import T0, Broker, alone
+
+SETTINGS = Settings(
+    replay_size=model.SETTINGS.replay_size, window_bytes=4096, max_write_bytes=1500, linger_seconds=1000
+)
+RENDERING = renderer(SSE_FORMAT)
+
+
+class Client:
+    """A reader and its connection, as a pushed stream is: it catches up by itself, or is in a group.
+
+    Attributes:
+        full: a write waits until it is no more.
+        meanwhile: what happens during its next write.
+        told: the id that it has, as far as its next heartbeat knows.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.shared: SharedReaders | None = None
+        self.full = self.busy = self.opened = self.over = self.woken = self.resumed = False
+        self.meanwhile: Callable[[Hub], None] | None = None
+        self.written = b""
+        self.told: bytes | None = None
+
+    def come(self, request: SubscribeRequest) -> None:
+        hub = self.hub
+        resumption = None if hub.resumptions is None else hub.resumptions.find(request, RENDERING)
+        if resumption is None or hub.resumptions is None:
+            self.follower = hub.state.follower(request)
+            hub.state.join(self)
+            hub.subscribe()
+        else:
+            self.resumed = self.opened = True
+            self.follower = resumption.follower
+            self.write(self.open_frame(resumption.id) + resumption.data)
+            if not self.busy and hub.resumptions.join(self, self, resumption):
+                self.told = resumption.client_id
+            else:
+                hub.resumptions.leave_alone(self, resumption)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """What its task does until it waits."""
+        self.woken = False
+        state = self.hub.state
+        while not self.busy and not self.over and self.shared is None:
+            data = b""
+            if not self.opened:
+                if not state.ready(self.follower):
+                    return
+                self.opened = True
+                data = self.open_frame(self.follower.id())
+            data += self.pull()
+            if data:
+                self.write(data)
+            elif self.follower.finished:
+                self.leave()
+            else:
+                self.told = None if self.follower.hidden else self.follower.id()
+                self.hub.shared_readers.join(self, self, RENDERING)
+                return
+
+    def pull(self) -> bytes:
+        data = b""
+        while not data and (batch := self.hub.state.pull(self.follower, SETTINGS.max_write_bytes)) is not None:
+            data = payload(SSE_FORMAT, batch)
+        return data
+
+    def open_frame(self, id: bytes) -> bytes:
+        return SSE_FORMAT.control("stream.open", {}, id=id or None, retry_ms=1000)
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+        self.busy = self.full
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile(self.hub)
+
+    def free(self) -> None:
+        self.full = self.busy = False
+        self.woken = True
+
+    def leave(self) -> None:
+        self.over = True
+        if self.shared is not None:
+            self.shared.drop(self)
+        self.hub.state.leave(self, T0)
+
+    def wake(self) -> None:
+        self.woken = True
+
+    def push(self, data: bytes) -> bool:
+        self.write(data)
+        return not self.full
+
+    def finish(self) -> None:
+        self.over = True
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What must be the same in both hubs."""
+        at = None if self.over else (self.follower.id(), self.follower.hidden, self.follower.dropped)
+        told = None if self.over or self.shared is None else self.told
+        return self.written, told, self.shared is None, self.opened, self.busy, self.over, at
+
+
+class Hub:
+    """A hub state with its groups of shared readers, and what is under way to it."""
+
+    def __init__(self, broker: Broker, windows_bytes: int, *, together: bool) -> None:
+        self.broker = broker
+        self.state = HubState(SETTINGS, budget=WindowBudget(windows_bytes))
+        self.shared_readers = AllSharedReaders(self.state, SETTINGS.max_write_bytes, self._fail)
+        self.resumptions = Resumptions(self.shared_readers) if together else None
+        self.clients: list[Client] = []
+        self.under_way: list[tuple[Feed, Page]] = []
+        self.link_up = True
+
+    def _fail(self, reader: Any) -> None:
+        raise AssertionError(f"{reader} was closed")
+
+    def subscribe(self) -> None:
+        for channel in self.state.subscribes():
+            if self.link_up:
+                self.state.confirmed(channel)
+
+    def hear(self, channel: str, entry: Entry, *, with_copy: bool = True) -> None:
+        heard = alone(entry) if with_copy else Announcement(entry.epoch, entry.offset, [])
+        if self.link_up and channel in self.state.feeds:
+            self.state.announced(channel, heard)
+
+    def link(self, up: bool) -> None:
+        self.link_up = up
+        if up:
+            for channel in self.state.feeds:
+                self.state.confirmed(channel)
+        else:
+            self.state.lost(None)
+
+    def ask(self) -> bool:
+        due = self.state.reads(T0)
+        self.under_way += [(feed, self.broker.log(feed.channel).read(request)) for feed, request in due]
+        return bool(due)
+
+    def answer(self) -> None:
+        under_way, self.under_way = self.under_way, []
+        for feed, page in under_way:
+            self.state.resolved(feed, page)
+
+    def fail(self) -> None:
+        self.state.failed([feed for feed, _ in self.under_way], T0 - 1000)
+        self.under_way = []
+
+    def flush(self) -> None:
+        """Wakes who has something to get, and lets them."""
+        for reader in self.state.changed():
+            reader.wake()
+        while woken := [client for client in self.clients if client.woken]:
+            for client in woken:
+                client.go_on()
