@@ -76,13 +76,15 @@ class EntryStore:
         """Adds the newest entry."""
         tail = self.tail
         tail.append(entry)
-        self.size += 3 * len(entry.data) + ENTRY_BYTES  # object_size inlined: the call costs as much as all the rest
-        if len(tail) > KEPT:
+        if len(tail) <= KEPT:
+            self.size += object_size(entry)
+        else:
             records = self._records
             old = tail.pop(0)
-            record = record_of(old)
+            record = old.record or record_of(old)
             records.append(record)
-            self.size += len(record) + RECORD_BYTES - 3 * len(old.data) - ENTRY_BYTES
+            # `object_size` and `record_size` inlined: the calls cost as much as all the rest.
+            self.size += 3 * (len(entry.data) - len(old.data)) + len(record) + RECORD_BYTES
             if len(records) == CHUNK:
                 self._chunks.append(_chunk(self.tail_serial + 1 - CHUNK, records))
                 records.clear()

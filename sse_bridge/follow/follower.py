@@ -80,22 +80,24 @@ class Follower:
     @property
     def at_head(self) -> bool:
         """Whether every cursor stands at the head, with the policy ``catch_up``."""
-        return all([cursor.pace.policy == "catch_up" for cursor in self.cursors]) and self.idle
-
-    @property
-    def idle(self) -> bool:
-        """Whether every cursor stands at the head of an open channel or behind the end of a closed one."""
-        for cursor in self.cursors:
-            if not cursor.ended:
-                window = cursor.feed.window
-                if window is None or window.closed or cursor.gap is not None or cursor.serial != window.end_serial:
-                    return False
-        return True
+        return all([cursor.pace.policy == "catch_up" for cursor in self.cursors]) and self._hidden_at_head() is not None
 
     @property
     def waits(self) -> bool:
-        """Whether the follower is idle, and its client needs no position note either."""
-        return self.idle and (self.filter is None or self.hidden < self._tell_hidden_after)
+        """Whether every cursor stands at the head, and the client needs no position note either."""
+        hidden = self._hidden_at_head()
+        return hidden is not None and (self.filter is None or hidden < self._tell_hidden_after)
+
+    def _hidden_at_head(self) -> int | None:
+        """As `hidden`; None: a cursor is neither at the head of an open channel nor behind the end of a closed one."""
+        hidden = 0
+        for cursor in self.cursors:
+            hidden += cursor.hidden
+            if not cursor.ended:
+                window = cursor.feed.window
+                if window is None or window.closed or cursor.gap is not None or cursor.serial != window.end_serial:
+                    return None
+        return hidden
 
     def copy(self) -> Follower:
         """Another follower in the same place, which keeps no entry since it may stay there for long."""

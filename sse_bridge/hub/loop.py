@@ -24,7 +24,6 @@ from ..errors import SSEBridgeError
 from ..follow.batch import Batch
 from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
-from ..records.codec import Announcement
 from ..records.continuity import Page
 from .alarms import Alarms
 from .holds import NO_HOLDS, Holds, holds_for
@@ -133,6 +132,7 @@ class LoopHub:
         self.loop = asyncio.get_running_loop()
         self.lock = contextlib.nullcontext()
         self.state = HubState(settings, tally, getattr(backend, "server_of", None), budget)
+        self.announced = self.state.announced  # of the Sink; a method would cost a call more for each event
         self.alarms: Alarms[LoopReader] = Alarms()
         self.closed = False
         self.shared_readers = AllSharedReaders(self.state, settings.max_write_bytes, LoopReader.close)
@@ -270,9 +270,6 @@ class LoopHub:
 
     # the Sink
 
-    def announced(self, channel: str, announcement: Announcement | None) -> None:
-        self.state.announced(channel, announcement)
-
     def confirmed(self, channel: str) -> None:
         self.state.confirmed(channel)
         if channel == CONTROL:
@@ -290,7 +287,8 @@ class LoopHub:
 
     def flush(self) -> None:
         _wake(self.state.changed())
-        self.work()
+        if self.state.wanted:  # mostly it is empty, and `work` would cost two calls more for each event
+            self.work()
 
     # inside
 

@@ -81,7 +81,7 @@ class SharedReaders:
                 self._push(data)
             if follower.waits:
                 break
-        if follower.finished:
+        if follower.cursors[0].ended and follower.finished:  # mostly not, and without a call for each event
             for _, target in self._disband():
                 target.finish()
 

@@ -59,6 +59,7 @@ class HubState:
     Attributes:
         feeds: by channel, with readers or lingering.
         cache: batches shared by the followers of this hub.
+        wanted: not empty while there may be something to read; see `ReadQueue`.
         tally: counts what was lost; shared by the hubs of a bridge.
         windows: the memory of the feeds' windows, within a budget that is shared likewise.
     """
@@ -81,6 +82,7 @@ class HubState:
         self._torn: Feed | None = None  # the feed that a call is changing
         self._touched: set[Feed] = set()
         self._reads = ReadQueue(server_of)
+        self.wanted = self._reads.wanted
         self._refusals: dict[str, BackendError | ConfigurationError] = {}
         self._served: set[Reader] = set()  # readers whose page has arrived
         self._checks = PositionChecks(settings.check_seconds)
@@ -223,26 +225,29 @@ class HubState:
         """The readers to wake, since their page has arrived or a feed of theirs has changed, since the last call."""
         if self._torn is not None:
             self.mend()
-        woken = set(self._served)
-        windows = self.windows
-        windows.passes += 1
-        for feed in self._touched:
+        woken = set(self._served) if self._served else set()
+        windows, cache, touched = self.windows, self.cache, self._touched
+        windows.passes = this_pass = windows.passes + 1
+        for feed in touched:
             if feed.stale:
                 self._reads.want(feed.channel)
-            if feed.version != feed.told_version:
-                feed.told_version = feed.version
-                self.cache.clear()
+            version = feed.version
+            if version != feed.told_version:
+                feed.told_version = version
+                if cache.size:
+                    cache.clear()
                 readers = self._readers.get(feed.channel)
                 if readers:
                     woken |= readers
-                    feed.read_at = windows.passes
+                    feed.read_at = this_pass
             window = feed.window
             # `feed.size`, whose two properties would cost a twentieth of a hub's work for an event.
             size = feed.aside_bytes if window is None else window.items.size + window.evicted.size + feed.aside_bytes
             windows.used += size - feed.counted
             feed.counted = size
-        self._touched.clear()
-        self._served.clear()
+        touched.clear()
+        if self._served:
+            self._served.clear()
         if windows.used > windows.budget.part:
             self._make_room()
         return woken
@@ -303,8 +308,7 @@ class HubState:
     @property
     def reads_due(self) -> bool:
         """Whether `reads` would find a read now, apart from channels in a pause."""
-        reads = self._reads  # mostly `wanted` is empty, and `due` would cost a call more for each event
-        return bool(reads.wanted) and reads.has_due
+        return bool(self.wanted) and self._reads.has_due
 
     def next_read_at(self) -> float | None:
         """The moment to call `reads` again; None: after the next change."""

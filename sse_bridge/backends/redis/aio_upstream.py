@@ -172,6 +172,12 @@ class LinkRunner:
             return
         link = self._link
         link.received(data, time.monotonic())
+        if link.changed:
+            link.changed = False
+            self._settle_changes()
+
+    def _settle_changes(self) -> None:
+        link = self._link
         if link.dropped:
             dropped, link.dropped = link.dropped, []
             if self._on_dropped is not None:

@@ -39,7 +39,8 @@ class PubSubLink:
         wanted: pub/sub channel → channel, of all wanted subscriptions.
         dropped: channels that this server of a cluster gave up or redirected; the driver takes them and finds them
             another place. Refused channels, and those of a single server, are subscribed here again instead.
-        retry_at: when to call `due` for such a retry.
+        retry_at: when to call `tick` for such a retry.
+        changed: `dropped` or `retry_at` has changed since the driver last reset this.
         fruitful: whether this connection received anything, so that the next attempt need not wait long.
     """
 
@@ -53,6 +54,7 @@ class PubSubLink:
         self.wanted: dict[bytes, str] = {}
         self.dropped: list[str] = []
         self.retry_at = math.inf
+        self.changed = False
         self.fruitful = False
         self._open = False
         # unanswered commands in order, since an error reply does not name its channel
@@ -147,6 +149,7 @@ class PubSubLink:
         refused, self._refused = dict(self._refused), []
         new = self._retries.refused(list(refused), now)
         self.retry_at = self._retries.due_at
+        self.changed = True
         if new:
             log.warning(
                 "subscriptions to %d channels refused or ended by Redis are retried; their readers read the log every "
@@ -185,6 +188,7 @@ class PubSubLink:
         if not why.startswith("MOVED "):
             log.warning("subscription to channel %r lost: %s; it is renewed", channel, why)
         self.dropped.append(channel)
+        self.changed = True
 
     def tick(self, now: float) -> bytes:
         """The bytes to send now: a PING after half of `timeout` in silence, and subscriptions to ask for again.
