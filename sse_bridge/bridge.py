@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -91,7 +90,7 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         self.windows = WindowBudget(self.settings.windows_max_bytes)
         self._lock = threading.RLock()  # reentrant: a signal handler may take it again
         self._thread_hub: ThreadHub | None = None
-        self._loop_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHub] = weakref.WeakKeyDictionary()
+        self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}  # a hub holds its loop, so weak keys would stay
         self._pid = os.getpid()  # last: other threads of a child read it first
 
     # publishing
@@ -359,9 +358,10 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         if self._pid != os.getpid():
             after_fork(self, Bridge._begin)
         now = time.monotonic()
-        with self._lock:
-            hubs = [self._thread_hub, *self._loop_hubs.values()]
-        return any(hub is not None and hub.admission.state.revoked(user, channels, now) for hub in hubs)
+        for hub in (self._thread_hub, *self._loop_hubs.values()):  # no call comes between, so no lock is needed
+            if hub is not None and hub.admission.state.revoked(user, channels, now):
+                return True
+        return False
 
     # inside
 

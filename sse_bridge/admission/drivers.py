@@ -102,10 +102,6 @@ class _AdmissionDriver:
             ends = self.state.tick(now)
         _end(ends)
 
-    def _due(self) -> ControlRequest | None:
-        with self._lock:
-            return self.state.next_request(time.monotonic())
-
     def _done(self, request: ControlRequest, reply: Any) -> None:
         with self._lock:
             ends = self.state.done(request, reply, time.monotonic())
@@ -148,7 +144,11 @@ class ThreadAdmissionDriver(_AdmissionDriver):
 
     def work(self) -> None:
         """Carries out the requests that are due; in the housekeeping thread."""
-        while (request := self._due()) is not None:
+        while True:
+            with self._lock:
+                request = self.state.next_request(time.monotonic())
+            if request is None:
+                return
             try:
                 reply = self._backend.control(request)
             except BridgeClosed:
@@ -193,7 +193,7 @@ class LoopAdmissionDriver(_AdmissionDriver):
         await self._carry_out()
 
     async def _carry_out(self) -> None:
-        while (request := self._due()) is not None:
+        while (request := self.state.next_request(time.monotonic())) is not None:
             try:
                 reply = await self._backend.acontrol(request)
             except SSEBridgeError as error:

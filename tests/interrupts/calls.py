@@ -42,14 +42,14 @@ CALLS: Final[dict[str, Call]] = {
     "snapshot": Call("snapshot", lambda bridge: bridge.snapshot(["a", "b"], lambda: 1)),
     "revoke": Call("revoke", lambda bridge: bridge.revoke(user="u1", seconds=1)),
     "unrevoke": Call("unrevoke", lambda bridge: bridge.unrevoke(user="u1")),
-    "revoked": Call("revoked", lambda bridge: bridge.revoked("u1", ("a",))),
+    "revoked": Call("revoked", lambda bridge: bridge.revoked("u1", ("a",)), least=8),  # a look at each hub, and no more
     "token": Call("token", lambda bridge: bridge.token(["a", "b"], "u1")),
     "dead_letters": Call("dead_letters", lambda bridge: bridge.dead_letters()),
     "resend_dead_letters": Call("resend_dead_letters", lambda bridge: bridge.resend_dead_letters()),
     "subscribe": Call("subscribe", lambda bridge: bridge.subscribe(["a", "b"])),
     "subscribe_request": Call("subscribe_request", lambda bridge: bridge.subscribe_request(["a", "b"])),
     "drain": Call("drain", lambda bridge: bridge.drain(0)),
-    "hubs": Call("hubs", lambda bridge: bridge.hubs()),
+    "hubs": Call("hubs", lambda bridge: bridge.hubs(), least=8),
     # where the hub is there a look at it and no more; where it is not, `first_use` makes it at each of its points
     "thread_hub": Call("thread_hub", lambda bridge: bridge.thread_hub(), least=5),
     # reading the environment and the settings is tens of thousands of points

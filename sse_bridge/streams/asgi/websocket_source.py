@@ -33,7 +33,7 @@ from ..sources.items import END_ID
 from ..sources.iterables import discard
 from ..websockets.messages import Cancel, Ping, Rejected, error_frame
 from ..websockets.protocol import SUBPROTOCOL, WebSocketScript
-from .send import Receive, Scope, Send, scope_request
+from .send import Receive, Scope, Send
 from .websocket import end_tasks, refuse_websocket, say_shortly, send_quietly
 
 FAILED: Final = 4500
@@ -177,9 +177,10 @@ async def serve_source(
             discard(source)
             return
         try:
+            headers = lower_headers(scope["headers"])
             if not accepted:
-                may_connect(lower_headers(scope["headers"]))
-            request = scope_request(scope)
+                may_connect(headers)
+            request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
         except SSEBridgeError as error:
             discard(source)
             await _refuse(bridge, error, scope, send, accepted)

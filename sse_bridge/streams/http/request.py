@@ -111,7 +111,8 @@ def lower_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             repeated.setdefault(key, [headers[key]]).append(text)
         else:
             headers[key] = text
-    headers.update((name, ", ".join(listed)) for name, listed in repeated.items())
+    for key, texts in repeated.items():
+        headers[key] = ", ".join(texts)
     return headers
 
 

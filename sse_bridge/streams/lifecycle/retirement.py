@@ -21,7 +21,7 @@ import os
 import signal
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 POLL_SECONDS: Final = 0.25  # per loop, and only while it has streams
@@ -106,8 +106,7 @@ class _Listeners:
         self.timer: asyncio.TimerHandle | None = None
         self._servers: list[weakref.ref[Any]] = []  # weak: a server holds its loop, the weak key of `_loops`
         try:
-            for task in asyncio.all_tasks(loop):
-                self._servers += [weakref.ref(server) for server in _servers_of(task)]
+            self._servers = list(map(weakref.ref, _servers(asyncio.all_tasks(loop))))
         except (AttributeError, TypeError, RuntimeError) as error:  # another version of a server, or of Python
             logger.debug("a server's listeners could not be found: %r", error)
         self.found = bool(self._servers)
@@ -117,19 +116,22 @@ class _Listeners:
         return any(server is not None and server.is_serving() for server in servers)
 
 
-def _servers_of(task: asyncio.Task[Any]) -> Iterator[Any]:
-    """The asyncio servers of an HTTP server that runs in this task; none for any other task."""
-    coroutine: Any = task.get_coro()
-    for _ in range(_DEPTH):
-        if not inspect.iscoroutine(coroutine):
-            return
-        frame = coroutine.cr_frame
-        if frame is not None and frame.f_globals.get("__name__") in _SERVERS:
-            names = inspect.getcoroutinelocals(coroutine)
-            servers = names.get("servers") or getattr(names.get("self"), "servers", None) or ()
-            yield from [server for server in servers if hasattr(server, "is_serving")]
-            return
-        coroutine = coroutine.cr_await
+def _servers(tasks: Iterable[asyncio.Task[Any]]) -> list[Any]:
+    """The asyncio servers of the HTTP servers that run in these tasks."""
+    found: list[Any] = []
+    for task in tasks:
+        coroutine: Any = task.get_coro()
+        for _ in range(_DEPTH):
+            if not inspect.iscoroutine(coroutine):
+                break
+            frame = coroutine.cr_frame
+            if frame is not None and frame.f_globals.get("__name__") in _SERVERS:
+                names = inspect.getcoroutinelocals(coroutine)
+                servers = names.get("servers") or getattr(names.get("self"), "servers", None) or ()
+                found += [server for server in servers if hasattr(server, "is_serving")]
+                break
+            coroutine = coroutine.cr_await
+    return found
 
 
 def _gunicorn_worker() -> Any:
