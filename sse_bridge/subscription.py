@@ -184,13 +184,14 @@ class AsyncSubscription(_Events["LoopReader"]):
 
     def __init__(self, hub: LoopHub, request: SubscribeRequest) -> None:
         super().__init__(request.channels, hub.enter(request))
+        self._began = b""  # the id of the position before the first batch
         weakref.finalize(self, self._reader.abandon).atexit = False  # ends a subscription that was not closed
 
     @property
     def id(self) -> str:
         """The id to resume from after the events returned so far; empty before `wait_ready`."""
         if self._pending:
-            return self._told or self._reader.began.decode()
+            return self._told or self._began.decode()
         return self._reader.follower.id().decode()
 
     async def wait_ready(self, timeout: float | None = None) -> bool:
@@ -248,6 +249,7 @@ class AsyncSubscription(_Events["LoopReader"]):
     async def _fill(self) -> None:
         reader = self._reader
         while not self._pending and not reader.closed:
+            self._began = self._began or reader.follower.id()
             batch = reader.pull(_PULL_BYTES)
             if batch is not None:
                 self._pending = events_of(batch)

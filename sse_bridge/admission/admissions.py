@@ -126,13 +126,14 @@ class Admissions:
         self.waiting.add(key)
         return False
 
-    def may_wait(self, user: str | None) -> bool:
-        """Whether a stream of this user may have to wait: until it is `ready`, or for a lease."""
-        return user is not None and (bool(self._limit) or (self.supported and not self._live))
+    @property
+    def user_may_wait(self) -> bool:
+        """Whether a stream of a user may have to wait: until it is `ready`, or for a lease."""
+        return bool(self._limit) or (self.supported and not self._live)
 
     def refuses(self, key: Hashable, now: float) -> bool:
         """Whether this member's stream is revoked."""
-        member = self.members.get(key)
+        member = self.members.get(key) if self._known else None
         return member is not None and self._covered(member, now)
 
     def revoked(self, user: str | None, channels: tuple[str, ...], now: float) -> bool:
@@ -293,9 +294,9 @@ class Admissions:
         return TakeLease(user, self._owner, lease, limit, replace, seconds)
 
     def _covered(self, member: Admitted, now: float) -> bool:
-        if not self._known:
-            return False
         return any(self._known.get(target, 0.0) > now for target in targets_of(member.user, member.channels))
 
     def _covered_streams(self, now: float) -> Ends:
+        if not self._known:
+            return []
         return [(member.stream, "revoked") for member in self.members.values() if self._covered(member, now)]

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from typing_extensions import override
+
 from ..admission.admissions import Endable
 from ..admission.contract import CONTROL
 from ..admission.drivers import LoopAdmissionDriver
@@ -26,7 +28,7 @@ from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.continuity import Page
 from .alarms import Alarms
-from .holds import NO_HOLDS, Holds, holds_for
+from .holds import NO_HOLDS, holds_for
 from .resumption import Resumption, Resumptions
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
 from .state import HubState, Read, Reader, log_lag
@@ -42,18 +44,16 @@ class LoopReader:
     """One follower on this hub. Not safe for concurrent use: one task pulls at a time.
 
     Attributes:
-        began: the id of the position before the first batch; empty before that.
         closed: set by the hub or by `close`; a waiting `wait` returns at once.
         shared: the readers it shares its work with; in one it is not woken.
         on_wake: called by `wake` instead of ending a `wait`; for pushed readers.
     """
 
-    __slots__ = ("_hub", "_waiter", "_woken", "began", "closed", "follower", "holds", "on_wake", "shared")
+    __slots__ = ("_hub", "_waiter", "_woken", "closed", "follower", "holds", "on_wake", "shared")
 
-    def __init__(self, hub: LoopHub, follower: Follower, holds: Holds) -> None:
+    def __init__(self, hub: LoopHub, follower: Follower) -> None:
         self.follower = follower
-        self.holds = holds
-        self.began = b""
+        self.holds = NO_HOLDS
         self.closed = False
         self.shared: SharedReaders | None = None
         self.on_wake: Callable[[], None] | None = None
@@ -63,19 +63,21 @@ class LoopReader:
 
     def pull(self, max_bytes: int) -> Batch | None:
         """The batch of pending deliveries; None: wait."""
-        self.began = self.began or self.follower.id()
-        batch = self._hub.state.pull(self.follower, max_bytes)
-        if batch is None:
-            self._hub.work()
-        log_lag(self.follower)
-        self.holds.advance(self.follower)
+        hub, follower = self._hub, self.follower
+        batch = hub.state.pull(follower, max_bytes)
+        if batch is None and hub.state.wanted:
+            hub.work()
+        if follower.cursors[0].pace.policy != "catch_up":  # else the reader skips nothing and holds nobody
+            log_lag(follower)
+            self.holds.advance(follower)
         return batch
 
     def ready(self) -> bool:
         """Whether every channel is subscribed and read."""
-        ready = self._hub.state.ready(self.follower) and self._hub.admission.state.ready(self)
-        if not ready:
-            self._hub.work()
+        hub = self._hub
+        ready = hub.state.ready(self.follower) and hub.admission.state.ready(self)
+        if not ready and hub.state.wanted:
+            hub.work()
         return ready
 
     def refusal(self) -> SSEBridgeError | None:
@@ -107,7 +109,8 @@ class LoopReader:
         """Releases everything; idempotent. On the hub's loop only."""
         if not self.closed:
             self.closed = True
-            self.holds.release()
+            if self.holds is not NO_HOLDS:
+                self.holds.release()
             self._hub.leave(self)
             self.wake()
 
@@ -117,6 +120,16 @@ class LoopReader:
         if not self.closed and not loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the loop was closed just now
                 loop.call_soon_threadsafe(self.close)
+
+
+class _ReturningReader(LoopReader):
+    """A reader that is about to write a resumption's bytes, whose channels are subscribed and read."""
+
+    __slots__ = ()
+
+    @override
+    def ready(self) -> bool:
+        return True
 
 
 class LoopHub:
@@ -160,7 +173,6 @@ class LoopHub:
         stream: Endable | None = None,
         user: str | None = None,
         replaces: LoopReader | None = None,
-        resumption: Resumption | None = None,
     ) -> LoopReader:
         """A new reader, on this loop.
 
@@ -168,14 +180,11 @@ class LoopHub:
             stream: a client's, which can be revoked and limited; None: server code reads.
             user: the stream's user.
             replaces: the reader of the same connection that the new one replaces.
-            resumption: the bytes that the reader is about to write; `settle` must follow before any await.
         """
-        if resumption is None:
-            reader = LoopReader(self, self.state.follower(request), holds_for(self._backend, request))
-            self.state.join(reader)
-        else:
-            reader = LoopReader(self, resumption.follower, NO_HOLDS)
-            reader.began = resumption.id
+        reader = LoopReader(self, self.state.follower(request))
+        if request.policy == "block":
+            reader.holds = holds_for(self._backend, request)
+        self.state.join(reader)
         try:
             if stream is not None:
                 self.admission.state.join(reader, user, request.channels, stream, replaces)
@@ -187,9 +196,18 @@ class LoopHub:
 
     def resume(self, request: SubscribeRequest, rendering: Rendering, user: str | None) -> Resumption | None:
         """See `Resumptions.find`; None, too, for a stream that may have to wait before it opens."""
-        return (
-            None if self.closed or self.admission.state.may_wait(user) else self._resumptions.find(request, rendering)
-        )
+        if self.closed or (user is not None and self.admission.state.user_may_wait):
+            return None
+        return self._resumptions.find(request, rendering)
+
+    def reenter(self, resumption: Resumption, stream: Endable, user: str | None) -> LoopReader:
+        """A new reader that is about to write the resumption's bytes; `settle` must follow before any await.
+
+        Nothing is subscribed, since the members of the group that it leads to have done so.
+        """
+        reader = _ReturningReader(self, resumption.follower)
+        self.admission.state.join(reader, user, resumption.request.channels, stream)
+        return reader
 
     def settle(self, reader: LoopReader, target: Target, resumption: Resumption, *, written: bool) -> bool:
         """Whether the reader is in a group of shared readers; else it goes on alone, from behind what it got or is

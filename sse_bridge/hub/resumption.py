@@ -16,8 +16,6 @@ a channel that has ended.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from .shared_readers import AllSharedReaders, Pushed, Rendering, SharedReaders, Target
@@ -28,31 +26,43 @@ class Resumption:
 
     Attributes:
         request: held, for it is known by its identity.
-        key: of the group that stands there.
+        shared: the group that stands there, for as long as it has members.
         id: of the first frame.
         data: the frames behind that one; may be empty.
         follower: behind them; of no reader.
         client_id: the id that the client has then, if nothing was hidden from it since; else None.
     """
 
-    __slots__ = ("_starts", "client_id", "data", "follower", "id", "key", "request")
+    __slots__ = ("_ways", "client_id", "data", "follower", "id", "request", "shared")
 
     def __init__(
-        self, request: SubscribeRequest, key: Any, id: bytes, starts: list[int], data: bytes, follower: Follower
+        self,
+        request: SubscribeRequest,
+        shared: SharedReaders,
+        id: bytes,
+        starts: list[int],
+        data: bytes,
+        follower: Follower,
     ) -> None:
         self.request = request
-        self.key = key
+        self.shared = shared
         self.id = id
         self.data = data
         self.follower = follower
         self.client_id = None if follower.hidden else follower.id()
-        self._starts = starts  # serials of its first items
+        # Of each channel the serials of its first item and behind its last one, and the mark there.
+        self._ways = [(start, own.serial, own.mark) for start, own in zip(starts, follower.cursors, strict=True)]
 
-    def leads_to(self, shared: SharedReaders) -> bool:
+    @property
+    def stands(self) -> bool:
         """Whether it is still true, and the group stands where it ends, with nothing more to get as far as anyone
-        knows."""
-        follower = shared.follower
-        for own, cursor, start in zip(self.follower.cursors, follower.cursors, self._starts, strict=True):
+        knows.
+
+        A group that has not moved has no more hidden entries to tell of than when the resumption was made.
+        """
+        if not self.shared.members:
+            return False
+        for cursor, (start, serial, mark) in zip(self.shared.follower.cursors, self._ways, strict=True):
             feed = cursor.feed
             window = feed.window
             if (
@@ -64,12 +74,12 @@ class Resumption:
                 or cursor.ended
                 or cursor.gap is not None
                 or cursor.serial != window.end_serial
-                or cursor.serial != own.serial
+                or cursor.serial != serial
                 or start < window.first_serial  # the log may have been trimmed further than the cache knows
-                or cursor.mark != own.mark
+                or cursor.mark != mark
             ):
                 return False
-        return follower.filter is None or follower.waits
+        return True
 
 
 class Resumptions:
@@ -81,37 +91,24 @@ class Resumptions:
 
     def find(self, request: SubscribeRequest, rendering: Rendering) -> Resumption | None:
         """The resumption that is true of a request now; None: the long way. `join` or `leave_alone` follows."""
-        if request.policy != "catch_up":
-            return None
-        for position in request.positions:
-            if position is None:
-                return None
         state = self._state
         state.mend()
-        key = ((request.channels, request.filter), rendering.name)
-        shared = self._groups.standing(key)
-        if shared is None:
-            return None
         openings = state.cache.openings
         mark = (id(request), rendering.name)
         known: Resumption | None = openings.get(mark)
-        if known is None:
-            if mark in openings or not _rests(shared):
-                return None
-            known = self._made(request, key, rendering)
-            state.cache.put_opening(mark, known, 0 if known is None else len(known.data))
-        if known is None or not known.leads_to(shared):
+        if known is None or not known.shared.members:
+            known = None if mark in openings and known is None else self._anew(request, rendering, mark)
+        if known is None or not known.stands:
             return None
-        for cursor in shared.follower.cursors:
+        for cursor in known.shared.follower.cursors:
             cursor.feed.read_at = state.windows.passes  # as if it had joined
         return known
 
     def join(self, reader: Pushed, target: Target, resumption: Resumption) -> bool:
         """Lets a reader whose client was written all of it join the group; False if anything has come meanwhile."""
-        shared = self._groups.standing(resumption.key)
-        if shared is None or not resumption.leads_to(shared):
+        if not resumption.stands:
             return False
-        shared.add(reader, target)
+        resumption.shared.add(reader, target)
         return True
 
     def leave_alone(self, reader: Pushed, resumption: Resumption) -> None:
@@ -119,7 +116,18 @@ class Resumptions:
         reader.follower = resumption.follower.copy()
         self._state.join(reader)
 
-    def _made(self, request: SubscribeRequest, key: Any, rendering: Rendering) -> Resumption | None:
+    def _anew(self, request: SubscribeRequest, rendering: Rendering, mark: object) -> Resumption | None:
+        """A resumption of this request, kept for the next one, and even None is; None, too, where no group stands."""
+        if request.policy != "catch_up" or None in request.positions:
+            return None
+        shared = self._groups.standing(((request.channels, request.filter), rendering.name))
+        if shared is None or not _rests(shared):
+            return None
+        made = self._made(request, shared, rendering)
+        self._state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
+        return made
+
+    def _made(self, request: SubscribeRequest, shared: SharedReaders, rendering: Rendering) -> Resumption | None:
         state, max_bytes = self._state, self._groups.max_write_bytes
         follower = state.follower(request)
         try:
@@ -130,7 +138,7 @@ class Resumptions:
             data = b""
             while not data and (batch := state.pull(follower, max_bytes)) is not None:
                 data = rendering.batch(batch)
-            return Resumption(request, key, id, starts, data, follower) if follower.waits else None
+            return Resumption(request, shared, id, starts, data, follower) if follower.waits else None
         except Exception:  # noqa: BLE001  # a frame cannot be made: the long way meets the error where it always did
             return None
         finally:

@@ -14,6 +14,7 @@ import pytest
 from sse_bridge import Bridge, ByType
 from sse_bridge.hub.resumption import Resumptions
 from sse_bridge.streams import Grant, StreamRequest
+from sse_bridge.streams.http import compression
 from sse_bridge.wire.sse import SSE
 from tests.streams.test_pushing import Client, shared_sizes
 from tests.support.wait import await_for
@@ -166,17 +167,28 @@ async def test_a_bridge_that_is_closed_during_the_first_write_ends_it(bridge: Br
     assert client.data == ["3", "4"]
 
 
-async def test_each_compresses_for_itself(resumed: list[bool]) -> None:
-    async with Bridge("memory://", compression="gzip") as bridge:
+@pytest.mark.parametrize("together", [True, False], ids=["who resume", "who take the long way"])
+async def test_each_has_a_coding_of_its_own_and_what_all_get_is_compressed_once(
+    monkeypatch: pytest.MonkeyPatch, resumed: list[bool], together: bool
+) -> None:
+    compression._shared_blocks.cache_clear()
+    compressed: list[bytes] = []
+    deflate = compression._deflate
+    monkeypatch.setattr(compression, "_deflate", lambda data, level: compressed.append(data) or deflate(data, level))
+    if not together:
+        monkeypatch.setattr(Resumptions, "find", lambda *_: None)
+    async with Bridge("memory://", compression="gzip", compression_threshold_bytes=150) as bridge:
         first, ids = await started(bridge)
-        back = [Returning(bridge, ids[3], accept_encoding="gzip") for _ in range(2)]
-        await await_for(lambda: shared_sizes(bridge) == [3])
-        assert resumed == [False, True, True]
+        back = [Returning(bridge, ids[1], accept_encoding="gzip") for _ in range(3)]
+        await await_for(lambda: shared_sizes(bridge) == [4])
+        assert resumed == ([False, True, True, True] if together else [])
         for client in (first, *back):
             await client.leave()
         for client in back:
             body = b"".join(message["body"] for message in client.messages[1:])
-            assert zlib.decompressobj(31).decompress(body).count(b"data: ") == 3
+            assert zlib.decompressobj(31).decompress(body).count(b"data: ") == 5
+    [page] = compressed
+    assert page.count(b"data: ") == 4
 
 
 async def test_who_is_to_end_at_once_takes_the_long_way(bridge: Bridge, resumed: list[bool]) -> None:

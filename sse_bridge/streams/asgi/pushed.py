@@ -113,9 +113,10 @@ class PushedStream:
                 return None
             self._transport_writer = TransportWriter.of(self._stepper.send)
             while not self._over and not reader.closed:
-                await self._catch_up(reader)
-                if not self._over:
-                    self._hear(await self._listening.next())
+                if reader.shared is None:
+                    await self._catch_up(reader)
+                while not self._over and self._hear(await self._listening.next()):
+                    continue
             await self._finish()
         except IncompleteStream:
             raise
@@ -128,34 +129,37 @@ class PushedStream:
             self._over = True
             streams.discard(self)
             if self._reader is not None:
-                self._reader.close()
                 self._reader.on_wake = None  # else a reference cycle waits for the garbage collector
-                self._hub.alarms.disarm(self._reader)  # armed again by that wake, if a write was pending
+                if self._reader.closed:  # by its hub, and a write that was pending then has armed the alarm again
+                    self._hub.alarms.disarm(self._reader)
+                self._reader.close()
             self._stepper.abandon()
             self._listening.close()
         return None
 
     def enter(self) -> Place:
-        self._hub = self._script.bridge.loop_hub()
-        script = self._script
+        script, request = self._script, self._script.subscribe_request
+        hub = self._hub = script.bridge.loop_hub()
         if script.stays(time.monotonic()):
-            self._resumption = self._hub.resume(script.subscribe_request, script.rendering, script.user)
-        reader = self._reader = self._hub.enter(
-            script.subscribe_request, self, script.user, resumption=self._resumption
-        )
+            self._resumption = hub.resume(request, script.rendering, script.user)
+        if self._resumption is None:
+            reader = hub.enter(request, self, script.user)
+        else:
+            reader = hub.reenter(self._resumption, self, script.user)
+        self._reader = reader
         reader.on_wake = self._woken
-        return self._hub, reader, self._wait_ready
+        return hub, reader, self._wait_ready
 
     def is_over(self) -> bool:
         """The client's id says that every channel has ended, and the log agrees: there is nothing to open."""
         assert self._reader is not None
-        self._over = self._script.subscribe_request.says_ended and self._reader.follower.finished
+        self._over = self._reader.follower.finished and self._script.subscribe_request.says_ended
         return self._over
 
     async def _turned_away(self, reason: Refused) -> SSEBridgeError | None:
         refused = self._script.refusal(reason)
         if refused is None:
-            self._script.end_by(time.monotonic())  # so that the write waits `LAST_WRITE_SECONDS` at most
+            self._script.deadlines.end_at(time.monotonic())  # so that the write waits `LAST_WRITE_SECONDS` at most
             await self._write(self._script.refuse(reason))
             await self._finish()
         return refused
@@ -170,7 +174,8 @@ class PushedStream:
 
     async def _finish(self) -> None:
         if self._script.incomplete is not None:
-            await self._finished()
+            if self._stepper.busy:
+                await self._finished()
             if not await cut(self._stepper.send, self._listening.receive):
                 self._script.check_complete()
             return
@@ -185,7 +190,7 @@ class PushedStream:
         if reader.shared is not None:
             reader.shared.drop(reader, goes_on=True)
         now = time.monotonic()
-        self._script.end_by(now)
+        self._script.deadlines.end_at(now)
         data, _ = self._script.pull(reader, now)
         if self._script.incomplete is not None:
             return
@@ -197,7 +202,7 @@ class PushedStream:
 
     def end_by(self, when: float, why: Why = "drain") -> None:
         """Ends the stream at `when` at the latest; thread-safe."""
-        self._script.end_by(when, why)
+        self._script.deadlines.end_at(when, why)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end_at, when)
 
@@ -250,7 +255,8 @@ class PushedStream:
     async def _wait_ready(self, until: float) -> None:
         assert self._reader is not None
         self._hub.alarms.arm(self._reader, until)
-        self._hear(await self._listening.next())
+        while self._hear(await self._listening.next()):
+            continue
 
     async def _begin(self, reader: LoopReader) -> bool:
         """The first write; False: nothing is left to say."""
@@ -259,20 +265,20 @@ class PushedStream:
             await self._resume(reader, resumption)
             return True
         first = self._script.open(reader.follower.id(), time.monotonic())
-        if self._script.wire.cuts:  # a format that cuts can say an end by the status only
+        try:
             data, self._over = self._script.pull(reader, time.monotonic())
-            if self._over and not data and self._script.incomplete is None:
-                return False
-            first += data
-        await self._write(first)
+        except Exception:
+            await self._write(first)  # an EventSource gives up at the server's 500, and reconnects behind a cut 200
+            raise
+        # A format that cuts can say an end by the status only.
+        if self._over and not data and self._script.wire.cuts and self._script.incomplete is None:
+            return False
+        await self._write(first, data)
         return True
 
     async def _resume(self, reader: LoopReader, resumption: Resumption) -> None:
         """One write, and straight into the group; alone if the write waits, or if anything comes meanwhile."""
-        data = self._script.open(resumption.id, time.monotonic()) + resumption.data
-        if self._coding is not None:
-            data = self._coding.encode(data)
-        body = {"type": "http.response.body", "body": data, "more_body": True}
+        body = self._piece(self._script.open(resumption.id, time.monotonic()), resumption.data)
         start, self._start = self._start, None
         assert start is not None
         begun = self._stepper.step(start)
@@ -282,11 +288,13 @@ class PushedStream:
             return
         if not begun:
             await self._send(body)
-        await self._finished()
+        elif self._stepper.busy:
+            await self._finished()
 
     async def _catch_up(self, reader: LoopReader) -> None:
         """Writes all pending batches, and then joins shared readers or stays alone until the next wake."""
-        await self._finished()
+        if self._stepper.busy:
+            await self._finished()
         while not self._over and reader.shared is None:
             data, self._over = self._script.pull(reader, time.monotonic())
             if data:
@@ -298,27 +306,31 @@ class PushedStream:
                     self._hub.join_shared(reader, self, self._script.rendering)
                 return
 
-    async def _write(self, data: bytes) -> None:
-        start, self._start = self._start, None
-        if start is not None:
-            await self._send(start)
+    def _piece(self, first: bytes, page: bytes = b"") -> Message:
+        """One message with both, each encoded by itself, since readers in the same place share the page's blocks."""
         if self._coding is not None:
-            data = self._coding.encode(data)
-        suspended = await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            first = self._coding.encode(first)
+            page = self._coding.encode(page) if page else b""
+        return {"type": "http.response.body", "body": first + page, "more_body": True}
+
+    async def _write(self, first: bytes, page: bytes = b"") -> None:
+        start, self._start = self._start, None
+        if start is not None and not self._stepper.step(start):
+            await self._finished()
+        suspended = await self._send(self._piece(first, page))
         self._suspensions = self._suspensions if suspended else max(0, self._suspensions - 1)
 
     async def _send(self, message: Message) -> bool:
         """Sends in this task, while it listens; returns whether the send suspended."""
-        await self._finished()
+        if self._stepper.busy:
+            await self._finished()
         if self._stepper.step(message):
             return False
         await self._finished()
         return True
 
     async def _finished(self) -> None:
-        """Completes a suspended send, but not for a client that leaves meanwhile."""
-        if not self._stepper.busy:
-            return
+        """Completes the send that the stepper is busy with, but not for a client that leaves meanwhile."""
         self._listening.on_message = self._stepper.interrupt
         timer = None
         if self._reader is not None:
@@ -349,10 +361,12 @@ class PushedStream:
         while (message := self._listening.poll()) is not None:
             self._hear(message)
 
-    def _hear(self, message: Message | None) -> None:
+    def _hear(self, message: Message | None) -> bool:
+        """Whether it was a message, which the stream has no use for, and no wake; raises `_Gone` at a disconnect."""
         if message is not None and message["type"] == "http.disconnect":
             self._stepper.abandon()
             raise _Gone
+        return message is not None
 
     def _end_at(self, when: float) -> None:
         delay = max(0.0, when - time.monotonic())  # on time: the server waits for the end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
@@ -22,6 +22,8 @@ from .rendering import Renderer, payload, renderer
 if TYPE_CHECKING:
     from ...hub.loop import LoopReader
     from ...hub.thread_reader import ThreadReader
+
+_REPLACED: Final = REPLACED_MARK.encode()
 
 logger = logging.getLogger("sse_bridge.streams")
 
@@ -71,7 +73,7 @@ class ChannelScript(Script):
         follower = reader.follower
         due = self.deadlines.due(now)
         if due is not None and due != "heartbeat":
-            return self.goodbye(due, follower.id() + REPLACED_MARK.encode()), True
+            return self.goodbye(due, follower.id() + _REPLACED if due == "replaced" else None), True
         try:
             data = b""
             while not data and (batch := reader.pull(self._settings.max_write_bytes)) is not None:
@@ -92,11 +94,12 @@ class ChannelScript(Script):
         return b"", False
 
     def due(self, now: float, wrote_at: float) -> tuple[Due | None, bytes]:
-        """The deadline due for a reader to which the hub last wrote at `wrote_at`, and the heartbeat's bytes."""
+        """The deadline due for a reader to which the hub last wrote at `wrote_at`, and the bytes of a due heartbeat."""
         self.deadlines.wrote_at_least(wrote_at)
         due = self.deadlines.due(now)
-        if due == "heartbeat":
-            self.deadlines.wrote(now)
+        if due != "heartbeat":
+            return due, b""
+        self.deadlines.wrote(now)
         return due, self.wire.heartbeat()
 
     def is_due(self, now: float, wrote_at: float) -> bool:

@@ -39,7 +39,7 @@ class _Body(Opening):
 
     @override
     def end_by(self, when: float, why: Why = "drain") -> None:
-        self._script.end_by(when, why)
+        self._script.deadlines.end_at(when, why)
 
     def close(self) -> None:
         """Releases everything; idempotent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...admission.admissions import Refused, Why
+from ...admission.admissions import Refused
 from ...wire import Format
 from .bridge_protocol import BridgeProtocol
 from .deadlines import Deadlines, Reason
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Script:
-    """See the module; for one stream. `end_by` is thread-safe, the rest is for the thread that serves the stream.
+    """See the module; for the thread that serves the stream, except `deadlines.end_at`, which is thread-safe.
 
     Args:
         bridge: settings, hubs and registry.
@@ -65,7 +65,3 @@ class Script:
     def given_up_at(self) -> float:
         """The moment at which a write that the client does not take is given up."""
         return self.deadlines.given_up_at()
-
-    def end_by(self, when: float, why: Why = "drain") -> None:
-        """Ends the stream at `when` at the latest; valid before it is open."""
-        self.deadlines.end_at(when, why)
