@@ -137,6 +137,10 @@ class ByVisibility(Filter):
         return self._codes
 
     @override
+    def __hash__(self) -> int:
+        return hash(self._codes)  # without the key's call, since every stream to a browser has such a filter
+
+    @override
     def __repr__(self) -> str:
         names = (repr(each.value) for each in Visibility if each.code in self._codes)
         return f"ByVisibility({', '.join(names)})"

@@ -117,33 +117,30 @@ class Resumptions:
         self._state.join(reader)
 
     def _anew(self, request: SubscribeRequest, rendering: Rendering, mark: object) -> Resumption | None:
-        """A resumption of this request, kept for the next one, and even None is; None, too, where no group stands."""
+        """A resumption of this request; None where there is none, or no group stands."""
         if request.policy != "catch_up" or None in request.positions:
             return None
         shared = self._groups.standing(((request.channels, request.filter), rendering.name))
         if shared is None or not _rests(shared):
             return None
-        made = self._made(request, shared, rendering)
-        self._state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
-        return made
-
-    def _made(self, request: SubscribeRequest, shared: SharedReaders, rendering: Rendering) -> Resumption | None:
-        state, max_bytes = self._state, self._groups.max_write_bytes
+        state, max_bytes, made = self._state, self._groups.max_write_bytes, None
         follower = state.follower(request)
         try:
             id = follower.id()
             if not follower.ready:
-                return None
+                return None  # not kept, since a page of the log that is on its way brings what the windows lack
             starts = [cursor.serial for cursor in follower.cursors]
             data = b""
             while not data and (batch := state.pull(follower, max_bytes)) is not None:
                 data = rendering.batch(batch)
-            return Resumption(request, shared, id, starts, data, follower) if follower.waits else None
+            made = Resumption(request, shared, id, starts, data, follower) if follower.waits else None
         except Exception:  # noqa: BLE001  # a frame cannot be made: the long way meets the error where it always did
-            return None
+            made = None
         finally:
             for cursor in follower.cursors:
                 cursor.feed.forget(cursor)
+        state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
+        return made
 
 
 def _rests(shared: SharedReaders) -> bool:

@@ -65,6 +65,17 @@ def test_who_resumes_together(steps: list[Step], resumed: int) -> None:
     assert stage.resumed == resumed
 
 
+def test_what_a_page_brings_for_one_lets_the_next_one_resume() -> None:
+    """The window begins at the head, where the first reader came; the second one, behind it, has the log read."""
+    stage = Stage(channels=1)
+    for step, number in [*[("publish", 2)] * 3, ("come", 17), ("settle", 0), ("come", 4)]:
+        stage.do(step, number)
+    assert stage.resumed == 0
+    for step, number in [("settle", 0), ("come_again", 6)]:
+        stage.do(step, number)
+    assert stage.resumed == 1
+
+
 @pytest.mark.parametrize("number", [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 def test_what_happens_during_the_first_write(number: int) -> None:
     stage = Stage(channels=1)

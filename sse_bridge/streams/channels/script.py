@@ -17,7 +17,7 @@ from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.deadlines import Due
 from ..lifecycle.ending import retry_ms
 from ..lifecycle.script import Script
-from .rendering import Renderer, payload, renderer
+from .rendering import payload, renderer
 
 if TYPE_CHECKING:
     from ...hub.loop import LoopReader
@@ -33,9 +33,10 @@ class ChannelScript(Script):
 
     Attributes:
         away: the broker has just not answered for this stream, so the body must not wait for it again.
+        rendering: of the format, for groups of shared readers.
     """
 
-    __slots__ = ("away", "subscribe_request")
+    __slots__ = ("away", "rendering", "subscribe_request")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class ChannelScript(Script):
     ) -> None:
         super().__init__(bridge, format, expires_at, user)
         self.subscribe_request = subscribe_request
+        self.rendering = renderer(format)
         self.away = False
 
     def stays(self, now: float) -> bool:
@@ -110,7 +112,3 @@ class ChannelScript(Script):
     def position(self, follower: Follower) -> bytes:
         """A frame with the reader's position, or a heartbeat in a format without one."""
         return self.wire.position(follower.id()) or self.wire.heartbeat()
-
-    @property
-    def rendering(self) -> Renderer:
-        return renderer(self.wire)
