@@ -53,18 +53,28 @@ class RetentionCall(Call[Stored]):
 
     Args:
         seen: the generation that this process has seen; 0: none.
-        age_ms: milliseconds since the settings were made.
+        made: when the caller's settings were made (seconds, monotonic); counts for `update` only.
+        now: the time until the call is sent, which tells how old they are then.
     """
 
     script = RETENTION
 
     def __init__(
-        self, codec: Codec, mode: Mode, replay_size: int, replay_seconds: float, seen: int, age_ms: int
+        self,
+        codec: Codec,
+        mode: Mode,
+        replay_size: int,
+        replay_seconds: float,
+        seen: int = 0,
+        made: float = 0.0,
+        now: float = 0.0,
     ) -> None:
         super().__init__(codec, codec.keys.retention.decode())
         self._mode = mode
         self._values = (replay_size, replay_seconds)
-        self._numbers = (seen, age_ms)
+        self._seen = seen
+        self._made = made
+        self.sent_at = now
 
     @property
     @override
@@ -73,9 +83,11 @@ class RetentionCall(Call[Stored]):
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
-        (size, seconds), (seen, age) = self._values, self._numbers
+        size, seconds = self._values
+        # `sent_at` is this attempt's: a change made while the first ones found no server is newer than these settings
+        age = max(0, round((self.sent_at - self._made) * 1000))
         return (
-            b"1", self.codec.keys.retention, LAYOUT_VERSION, b"%d" % size, b"%.17g" % seconds, b"%d" % seen,
+            b"1", self.codec.keys.retention, LAYOUT_VERSION, b"%d" % size, b"%.17g" % seconds, b"%d" % self._seen,
             self._mode.encode(), b"%d" % age,
         )  # fmt: skip
 
@@ -115,17 +127,15 @@ class Retention:
         """The read that is due."""
         seen = 0 if self.known is None else self.known.generation
         size, seconds = self._codec.replay_size, self._codec.replay_seconds
-        return RetentionCall(
-            self._codec, self._settings.retention_change, size, seconds, seen, max(0, round((now - self._made) * 1000))
-        )
+        return RetentionCall(self._codec, self._settings.retention_change, size, seconds, seen, self._made, now)
 
     def show(self) -> RetentionCall:
         """A call that only reads."""
-        return RetentionCall(self._codec, "show", self._codec.replay_size, self._codec.replay_seconds, 0, 0)
+        return RetentionCall(self._codec, "show", self._codec.replay_size, self._codec.replay_seconds)
 
     def change(self, replay_size: int, replay_seconds: float) -> RetentionCall:
         """A call that stores these values as the next generation."""
-        return RetentionCall(self._codec, "set", replay_size, replay_seconds, 0, 0)
+        return RetentionCall(self._codec, "set", replay_size, replay_seconds)
 
     def learn(self, stored: Stored, now: float) -> None:
         """Takes over the stored values.

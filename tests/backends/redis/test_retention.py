@@ -44,6 +44,11 @@ def stored(admin: redis.Redis, prefix: str) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in admin.hgetall(f"{prefix}:retention").items()}
 
 
+def lines(caplog: pytest.LogCaptureFixture, prefix: str) -> list[str]:
+    """What was logged about the prefix; bridges of other tests may still end."""
+    return [line for record in caplog.records if prefix in (line := record.getMessage())]
+
+
 async def test_the_stored_values_rule_and_one_line_says_so(
     make_side: Callable[..., Side], redis_url: str, admin: redis.Redis, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,7 +62,7 @@ async def test_the_stored_values_rule_and_one_line_says_so(
             await other.publish("a", b"x")
         look_now(other)
         await other.publish("a", b"x")
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "sse_bridge.redis"]
+    (line,) = lines(caplog, prefix)
     assert "replay_size=16, replay_seconds=60.5 (generation 1), not replay_size=200, replay_seconds=7200" in line
     assert kept(other) == (16, 60.5)
     assert admin.llen(f"{prefix}:0:{{a}}:l") <= 32
@@ -79,7 +84,7 @@ async def test_update_stores_its_values_and_running_processes_follow(
         await asyncio.gather(*[old.publish("a", b"3") for _ in range(5)])
         await old.publish("a", b"4")
     assert kept(old) == (100, 3600.0)
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "sse_bridge.redis"]
+    (line,) = lines(caplog, prefix)
     assert "generation 2" in line
     again = make_side(redis_url, replay_size=100, retention_change="update")
     await again.publish("a", b"5")
@@ -109,7 +114,7 @@ async def test_who_adopts_stores_nothing(
     look_now(tool)
     await tool.publish("a", b"3")
     assert kept(tool) == (16, 60.0)
-    assert caplog.text == ""
+    assert lines(caplog, prefix) == []
 
 
 async def test_values_that_the_broker_lost_are_stored_again(
@@ -282,8 +287,16 @@ def test_what_is_seen_is_inherited_by_a_child_that_begins_anew(redis_url: str, p
     assert backend._retention.known is not None
     made = Retention(Codec(backend._keys, 1, 1.0, False), settings, 0.0)
     made.learn(backend._retention.known, 5.0)
-    assert made.call(6.0)._numbers == (1, 6000)
+    assert made.call(6.0).arguments(None)[5:] == (b"1", b"keep", b"6000")
     backend.close()
+
+
+def test_settings_are_as_old_as_they_are_when_the_look_is_sent() -> None:
+    """Its server was away: what was changed meanwhile is newer, and a process of before must not take it back."""
+    codec = Codec(Keys("p", 0), 16, 60.0, False)
+    look = Retention(codec, Settings(retention_change="update"), 100.0).call(100.5)
+    for now in (101.0, 104.0):
+        assert look.command(now).endswith(b"\r\n%d\r\n" % ((now - 100) * 1000))
 
 
 class Process:
