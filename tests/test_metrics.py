@@ -182,7 +182,7 @@ def test_poisoned_records_are_counted(redis_url: str, on_unavailable: str) -> No
 
 def test_what_is_spooled_is_told_apart(private_redis: Callable[..., RedisServer]) -> None:
     server = private_redis()
-    with Bridge(server.url, on_unavailable="spool", publish_timeout_seconds=0.5) as bridge:
+    with Bridge(server.url, on_unavailable="spool", publish_timeout_seconds=2) as bridge:
         scrape = Scrape(bridge)
         bridge.publish("a", 1)
         server.kill()

@@ -120,7 +120,7 @@ async def test_only_the_first_waits_for_its_deadline(make_side: Callable[..., Si
         times.append(seconds)
         await asyncio.sleep(0)
     assert sorted(times)[len(times) // 2] < 0.2
-    assert max(times) < PROBE_SECONDS + 1
+    assert max(times) < PROBE_SECONDS + 3
     with pytest.raises(BackendUnavailable, match="reading 'a'"):
         await side.page("a")
     network.accept()
@@ -141,7 +141,7 @@ async def test_what_a_black_hole_has_is_uncertain_and_what_comes_later_is_not(
     while time.monotonic() < until:
         error, seconds = await failed(side, "a", time.monotonic())
         assert isinstance(error, BackendUnavailable), "a probe asks for a PONG before it sends an event"
-        assert seconds < PROBE_SECONDS + 1
+        assert seconds < PROBE_SECONDS + 3
         await asyncio.sleep(0)
     network.flow()
     await published_again(side, "b", b"back")
@@ -152,26 +152,26 @@ async def test_what_a_black_hole_has_is_uncertain_and_what_comes_later_is_not(
 async def test_those_that_wait_when_the_first_deadline_comes_wait_no_longer(
     make_side: Callable[..., Side], network: Proxy
 ) -> None:
-    side = make_side(network.redis_url, publish_timeout_seconds=2)
+    side = make_side(network.redis_url, publish_timeout_seconds=4)
     await append_each(side, [batch(name, b"1") for name in "abcd"])
     network.refuse()
     first = asyncio.ensure_future(failed(side, "a", time.monotonic()))
-    await astays(lambda: not first.done(), 1.0)
+    await astays(lambda: not first.done(), 2.5)
     began = time.monotonic()
     others = await asyncio.gather(*[failed(side, name, began) for name in "bcd"])
-    assert max(seconds for _, seconds in others) < 1.8  # the rest of the first one's time
+    assert max(seconds for _, seconds in others) < 3.3  # the rest of the first one's time
     await first
 
 
 async def test_both_colours_share_what_one_of_them_found_out(make_side: Callable[..., Side], network: Proxy) -> None:
-    side = make_side(network.redis_url, publish_timeout_seconds=1.5)
+    side = make_side(network.redis_url, publish_timeout_seconds=3)
     other = Side(side.backend, next(colour for colour in COLOURS if colour != side.colour))
     await side.publish("a", b"1")
     await other.publish("a", b"2")
     network.refuse()
     await failed(side, "a", time.monotonic())
     _, seconds = await failed(other, "a", time.monotonic())
-    assert seconds < 1.2
+    assert seconds < 2.3
 
 
 async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
@@ -179,7 +179,7 @@ async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
 ) -> None:
     """Readers go on, and their answers do not make every publish wait for its deadline again."""
     server = private_redis()
-    side = make_side(server.url, publish_timeout_seconds=1.2)
+    side = make_side(server.url, publish_timeout_seconds=3)
     await side.publish("a", b"1")
     server.command("REPLICAOF", "127.0.0.1", "1")
     waiting = asyncio.ensure_future(failed(side, "a", time.monotonic()))
@@ -188,12 +188,12 @@ async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
         await asyncio.sleep(0)
     error, seconds = await waiting
     assert "READONLY" in str(error)
-    assert seconds > 0.6
+    assert seconds > 2.4
     until = time.monotonic() + 1
     while time.monotonic() < until:  # some of them are probes
         error, seconds = await failed(side, "a", time.monotonic())
         assert "READONLY" in str(error)
-        assert seconds < 0.9
+        assert seconds < 2.4
         assert datas(await side.page("a")) == [b"1"]
     server.command("REPLICAOF", "NO", "ONE")
     await published_again(side, "b", b"back")

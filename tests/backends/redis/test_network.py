@@ -120,7 +120,7 @@ async def test_an_answer_that_never_comes_is_uncertain(make_side: Callable[..., 
 
 
 async def test_who_waited_in_the_queue_does_not_wait_the_deadline_twice(network: Proxy, prefix: str) -> None:
-    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=1.5)), "asyncio")
+    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=3)), "asyncio")
     await side.publish("a", b"0")
     network.hold()
     first = asyncio.ensure_future(side.publish("a", b"1"))
@@ -128,7 +128,7 @@ async def test_who_waited_in_the_queue_does_not_wait_the_deadline_twice(network:
     began = time.monotonic()
     with pytest.raises((BackendUnavailable, PublishUncertain)):
         await side.publish("a", b"2")
-    assert time.monotonic() - began < 2.5  # the rest of the first one's 1.5 s, then a third of it; not all of it again
+    assert time.monotonic() - began < 5.3  # the rest of the first one's 3 s, then a third of it; not all of it again
     with pytest.raises(PublishUncertain):
         await first
     network.flow()

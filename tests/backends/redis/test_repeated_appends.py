@@ -68,10 +68,10 @@ async def test_it_is_appended_when_the_log_proves_that_it_is_new(side: Side, adm
 
 async def test_it_is_uncertain_in_a_new_log(side: Side, admin: redis.Redis) -> None:
     with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-        retry(side, admin, batch("a", b"1"), 1000)
+        retry(side, admin, batch("a", b"1"), 60_000)
     await side.publish("a", b"1")
     with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-        retry(side, admin, batch("a", b"2"), 1000)
+        retry(side, admin, batch("a", b"2"), 60_000)
     assert (await side.page("a")).top == 1
 
 
@@ -80,10 +80,10 @@ async def test_it_is_uncertain_when_the_log_does_not_reach_back(side: Side, admi
     backdate(admin, prefix, 100)
     admin.ltrim(keys(prefix, "a")[1], -2, -1)
     with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-        retry(side, admin, batch("a", b"4"), 1000)
+        retry(side, admin, batch("a", b"4"), 60_000)
     admin.delete(keys(prefix, "a")[1])
     with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-        retry(side, admin, batch("a", b"4"), 1000)
+        retry(side, admin, batch("a", b"4"), 60_000)
 
 
 async def test_foreign_records_are_no_proof_that_nothing_was_trimmed(
@@ -96,7 +96,7 @@ async def test_foreign_records_are_no_proof_that_nothing_was_trimmed(
     admin.rpush(keys(prefix, "a")[1], *[b"foreign"] * 60)
     backdate(admin, prefix, 100)
     with pytest.raises(redis.ResponseError, match="UNCERTAIN"):
-        retry(side, admin, first, 1000)
+        retry(side, admin, first, 60_000)
 
 
 async def test_old_entries_end_the_search(side: Side, admin: redis.Redis, prefix: str) -> None:
