@@ -28,7 +28,7 @@ def test_one_at_a_time_and_another_behind_it() -> None:
     ends.release()
     assert worker.join(10)
     assert not worker.running
-    assert "worker" not in [thread.name for thread in threading.enumerate()]
+    wait_for(lambda: "worker" not in [thread.name for thread in threading.enumerate()])
     worker.start()
     wait_for(lambda: begun == ["worker"] * 2)
     ends.release()

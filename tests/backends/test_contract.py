@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +14,7 @@ from sse_bridge.errors import ChannelClosed
 from sse_bridge.events import GENESIS, NO_EPOCH, new_token
 from sse_bridge.records.continuity import Point, ReadRequest
 from tests.backends.sides import COLOURS, Recorder, Side, batch, datas, offsets
+from tests.hub.scenarios import disregard_threads, our_threads
 from tests.support.wait import await_for
 
 SIZE = 40
@@ -216,10 +216,11 @@ async def test_concurrent_publishers_are_told_in_the_order_of_the_log(side: Side
 
 
 def link_threads() -> int:
-    return sum(thread.name == "sse_bridge-redis-upstream" for thread in threading.enumerate())
+    return our_threads().count("sse_bridge-redis-upstream")
 
 
 async def test_a_closed_upstream_is_silent(side: Side) -> None:
+    disregard_threads()
     sink = Recorder()
     upstream = side.upstream(sink)
     upstream.subscribe(["a"])

@@ -15,6 +15,7 @@ import pytest
 from sse_bridge import Bridge
 from sse_bridge.cli import AWAY, main
 from sse_bridge.errors import BackendUnavailable, ChannelClosed, InvalidInput, PublishUncertain
+from tests.hub.scenarios import disregard_threads, our_threads
 from tests.support.gevent_run import gevent_run
 from tests.support.process import free_port
 from tests.support.proxy import Proxy
@@ -28,6 +29,7 @@ OPTIONS: dict[str, Any] = {"on_unavailable": "spool", "publish_timeout_seconds":
 
 @pytest.fixture
 def network(private_redis: Callable[..., RedisServer], proxy: Callable[[int], Proxy]) -> Proxy:
+    disregard_threads()
     return proxy(private_redis().port)
 
 
@@ -43,7 +45,7 @@ def flushed(bridge: Bridge) -> None:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "sse_bridge-spool"]
+    return [name for name in our_threads() if name == "sse_bridge-spool"]
 
 
 def data(bridge: Bridge, channel: str = "a") -> list[Any]:

@@ -15,7 +15,7 @@ import pytest
 from sse_bridge import Bridge, Event
 from sse_bridge.errors import BackendUnavailable
 from sse_bridge.hub import loop, state, threads
-from tests.hub.scenarios import our_threads
+from tests.hub.scenarios import disregard_threads, our_threads
 from tests.support.wait import await_for
 
 
@@ -69,6 +69,7 @@ async def test_a_channel_whose_first_subscription_failed_is_subscribed_by_the_ne
 async def test_a_link_that_failed_to_close_is_not_the_next_readers(
     colour: str, bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    disregard_threads()
     monkeypatch.setattr(threads, "TICK_SECONDS", 0.02)
     name = "aupstream" if colour == "async" else "upstream"
     upstream = getattr(bridge.backend, name)

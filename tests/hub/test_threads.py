@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sse_bridge.hub import threads
-from tests.hub.scenarios import SCENARIOS, our_threads
+from tests.hub.scenarios import SCENARIOS, disregard_threads
 from tests.support.gevent_run import gevent_run
-from tests.support.wait import wait_for
 
 FORKING = {"a_forked_child_has_a_hub_of_its_own"}  # never in the process that runs the tests
 
@@ -20,7 +19,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in FORKING])
 def test_threads(name: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "TICK_SECONDS", 0.05)
-    wait_for(lambda: not our_threads())  # of the test before: a hub outlives its last reader for a moment
+    disregard_threads()  # a hub outlives its last reader for a moment, and a default bridge every test
     SCENARIOS[name](url)
 
 

@@ -71,7 +71,7 @@ def all_is_back(bridge: Bridge) -> None:
         )
     hub = bridge.thread_hub()
     wait_for(lambda: hub.readers() == 0, what="the readers to leave")
-    assert not hub.owners
+    wait_for(lambda: not hub.owners, what="the last owners' members to be closed")
     wait_for(lambda: not our_threads(), what="the threads to end")
     assert len(hub.alarms) == 0
     assert not hub.admission.state.members

@@ -9,7 +9,7 @@ import pytest
 from sse_bridge import Bridge
 from sse_bridge.backends.redis import aio_daemon
 from sse_bridge.backends.redis.link import PubSubLink
-from tests.hub.scenarios import our_threads
+from tests.hub.scenarios import disregard_threads, our_threads
 from tests.support.wait import await_for, wait_for
 
 
@@ -74,6 +74,7 @@ async def test_a_task_that_fails_begins_anew(monkeypatch: pytest.MonkeyPatch, ca
 def test_a_link_whose_thread_was_ended_is_made_anew(
     redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    disregard_threads()
     received, ends = PubSubLink.received, [SystemExit("a filter's")]
 
     def ending(link: PubSubLink, data: bytes, now: float) -> None:

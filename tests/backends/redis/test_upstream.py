@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -73,21 +74,33 @@ async def test_a_silent_link_is_lost(make_side: Callable[..., Side], network: Pr
     side.upstream(sink).subscribe(["a"])
     await await_for(lambda: sink.confirmations("a"))
     network.hold()
-    await await_for(lambda: sink.losses("a"))
+    losses, confirmations = sink.losses("a"), sink.confirmations("a")
+    await await_for(lambda: sink.losses("a") > losses)
     network.flow()
-    await await_for(lambda: sink.confirmations("a") == 2)
+    await await_for(lambda: sink.confirmations("a") > confirmations)
 
 
 async def test_an_idle_link_is_kept_alive_by_pings(make_side: Callable[..., Side], network: Proxy) -> None:
-    side = make_side(network.redis_url, link_timeout_seconds=1)  # half a second for each answer
-    sink = Recorder()
-    upstream = side.upstream(sink)
+    side = make_side(network.redis_url, link_timeout_seconds=3)  # half of it for each answer
+    sink, pings = Recorder(), []
+    upstream: Any = side.upstream(sink)
+    tick = upstream._link.tick
+
+    def ticking(now: float) -> bytes:
+        sent = tick(now)
+        pings.extend([now] * (b"PING" in sent))
+        return sent
+
+    upstream._link.tick = ticking
     upstream.subscribe(["a"])
     await await_for(lambda: sink.confirmations("a"))
     accepted = network.accepted
-    await astays(lambda: network.accepted == accepted and not sink.losses("a"), 2.5)
+    await await_for(lambda: len(pings) >= 2, what="a PING behind one that was answered")
     upstream.unsubscribe(["a"])  # without subscriptions Redis answers a PING in another form
-    await astays(lambda: network.accepted == accepted, 1.5)
+    before = len(pings)
+    await await_for(lambda: len(pings) >= before + 2)
+    assert network.accepted == accepted
+    assert not sink.losses("a")
 
 
 async def test_a_link_cut_at_random_bytes_tells_each_loss(make_side: Callable[..., Side], network: Proxy) -> None:
@@ -201,10 +214,10 @@ def test_threads_end_with_the_upstream(redis_url: str, prefix: str) -> None:
     backend = RedisBackend(Settings(url=redis_url, prefix=prefix))
     before = set(threading.enumerate())
     upstream = backend.upstream(Recorder())
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # those of other tests may end meanwhile
     upstream.subscribe(["a"])
     upstream.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     upstream.close()
     backend.close()
 
