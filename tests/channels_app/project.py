@@ -85,6 +85,7 @@ class SlowSocket(EventWebSocketConsumer):
     authorize = staticmethod(allowed)
 
     async def on_message(self, scope: Any, message: Any) -> None:
+        hooks_may_end.clear()  # of an earlier test
         try:
             await asyncio.wait_for(hooks_may_end.wait(), 60)
         except TimeoutError:
