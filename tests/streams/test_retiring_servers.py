@@ -36,7 +36,7 @@ class Way(NamedTuple):
     seconds: float = 30
 
 
-REQUESTS = ("--max-requests", "5")
+REQUESTS = ("--max-requests", "10")  # the next worker serves those that wait meanwhile, and must not retire over them
 RELOAD = ("--reload", "--reload-extra-file", "{file}")
 LIFETIME = ("--workers-lifetime", "60")  # the least that it takes
 MEMORY = ("--workers-max-rss", "1", "--rss-sample-interval", "20")  # every worker has more, at its first look
@@ -74,7 +74,7 @@ def test_the_stream_is_told_and_the_next_worker_serves(way: Way, redis_url: str,
             assert (last.event, last.data, client.ended) == ("stream.close", '{"reason":"drain"}', "complete")
             assert last.retry is not None
         bridge.publish("a", 2)
-        with wait_for(lambda: _comes_back(address, client.last_event_id), 20, what="the next worker") as again:
+        with wait_for(lambda: _comes_back(address, client.last_event_id), 60, what="the next worker") as again:
             assert [frame.data for frame in again.take(2) if frame.event == "message"] == ["2"]
 
 
@@ -92,7 +92,7 @@ def _retires(way: Way, server: Server, file: Path, client: SSEClient) -> bool:
 
 def _comes_back(address: str, last_event_id: str) -> SSEClient | None:
     try:
-        client = SSEClient(address, last_event_id=last_event_id, seconds=5)
+        client = SSEClient(address, last_event_id=last_event_id, seconds=20)
     except (OSError, AssertionError):
         return None
     if client.status == 200:
