@@ -176,7 +176,7 @@ async def test_a_waker_remembers_and_sets_one_timer() -> None:
     assert waker._timer is timer
     waker.wake()
     await waiting
-    await asyncio.wait_for(waker.wait(time.monotonic() + 0.01), 1)  # an earlier time replaces it
+    await asyncio.wait_for(waker.wait(time.monotonic() + 0.01), 15)  # an earlier time replaces it
     waker.disarm()
 
 
@@ -190,11 +190,12 @@ GREENLETS = """
 
     bridge = Bridge(heartbeat_seconds=0.1)
     started, ended = [], []
+    ITEMS = 20
 
     async def asynchronous(n):
         started.append(n)
         try:
-            for item in range(5):
+            for item in range(ITEMS):
                 await asyncio.sleep(0.02)
                 yield [n, item]
         finally:
@@ -204,7 +205,7 @@ GREENLETS = """
     def sync(n):
         started.append(n)
         try:
-            for item in range(5):
+            for item in range(ITEMS):
                 time.sleep(0.02)
                 yield [n, item]
         finally:
@@ -233,7 +234,7 @@ GREENLETS = """
         ticks = 0
         jobs = [gevent.spawn(read, lambda n=n: source(n), options) for n in range(25)]
         gevent.joinall(jobs, timeout=30, raise_error=True)
-        assert all(job.value == [b"[%d,%d]" % (n, item) for item in range(5)] for n, job in enumerate(jobs)), name
+        assert all(job.value == [b"[%d,%d]" % (n, item) for item in range(ITEMS)] for n, job in enumerate(jobs)), name
         assert sorted(ended) == list(range(25)), (name, ended)
         report[name] = ticks
 
@@ -285,5 +286,5 @@ GREENLETS = """
 
 def test_greenlets_of_one_thread_each_run_their_source() -> None:
     report = json.loads(gevent_run(GREENLETS))
-    # while sources waited, other greenlets ran
+    # while sources waited, other greenlets ran: once per item at least, also on a machine that is late at each wait
     assert min(report.values()) > 5, report
