@@ -55,7 +55,7 @@ def whole() -> Iterator[Any]:
 
 
 def options(how: str) -> dict[str, Any]:
-    return {"grant": Grant(expires_at=time.time() + 0.5) if how == "early" else None, "format": "sse-data"}
+    return {"grant": Grant(expires_at=time.time() + 1) if how == "early" else None, "format": "sse-data"}
 
 
 def response(path: str, headers: dict[str, str], query: str) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["ask", "bridge"]  # fixtures
 
 
 def test_the_hub_writes_and_the_thread_sleeps(bridge: Bridge, ask: Callable[..., Request]) -> None:
-    clients = [ask() for _ in range(3)]
+    clients = [ask(buffer=200_000) for _ in range(3)]  # room for all of it: nobody reads meanwhile
     for number in range(200):
         bridge.publish("news", number)
     seen = [client.read_until(b"data: 199\n") for client in clients]
@@ -258,7 +258,7 @@ def test_a_forked_child_writes_to_no_socket_of_its_parent(
         patch.setattr(hub, "_forks", hub._forks - 1)  # what a child sees of the hub that it inherited
         bridge.publish("news", 1)
         if bridge.backend.name == "redis":  # whose news come on another thread
-            wait_for(lambda: {feed.channel for feed in hub.state._touched} == {"news"}, what="the news")
+            wait_for(lambda: {feed.channel for feed in list(hub.state._touched)} == {"news"}, what="the news")
         client.client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.client.recv(1)
