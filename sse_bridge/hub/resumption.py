@@ -96,8 +96,9 @@ class Resumptions:
         openings = state.cache.openings
         mark = (id(request), rendering.name)
         known: Resumption | None = openings.get(mark)
-        if known is None or not known.shared.members:
-            known = None if mark in openings and known is None else self._anew(request, rendering, mark)
+        outdated = mark not in openings if known is None else not known.shared.members
+        if outdated:
+            known = self._anew(request, rendering, mark)
         if known is None or not known.stands:
             return None
         for cursor in known.shared.follower.cursors:

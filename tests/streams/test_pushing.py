@@ -104,6 +104,15 @@ async def test_readers_in_the_same_place_get_the_same_bytes(bridge: Bridge) -> N
         await client.leave()
 
 
+async def test_the_first_page_leaves_with_the_open_frame(bridge: Bridge) -> None:
+    first, *_ = [str(await bridge.apublish("a", n)) for n in range(3)]
+    client = await Client(bridge, "a", StreamRequest(last_event_id=first)).opened()
+    head, piece = client.messages
+    assert head["type"] == "http.response.start"
+    assert [frame.event for frame in parse(piece["body"])] == ["stream.open", "message", "message"]
+    await client.leave()
+
+
 async def test_different_wishes_are_different_cohorts(bridge: Bridge) -> None:
     clients = [
         Client(bridge, "a"),
