@@ -39,7 +39,7 @@ async def serve_with_handoff(app: ASGIApp, scope: Scope, receive: Receive, send:
     """Serves one HTTP request by `app`, and by the stream that a view offers."""
     outer = current_handoff()
     handoff = Handoff()
-    client = _Client(receive)
+    client = Client(receive)
     answer = _Answer(handoff, send, head_only=scope["method"] == "HEAD")
     thread: OwnThread | None = None
     set_handoff(handoff)
@@ -56,12 +56,8 @@ async def serve_with_handoff(app: ASGIApp, scope: Scope, receive: Receive, send:
         set_handoff(outer)
 
 
-class _Client:
-    """Remembers that the client left, since the inner app may take the only disconnect message (Django does).
-
-    Attributes:
-        gone: whether the client left.
-    """
+class Client:
+    """Remembers in `gone` that the client left, since the inner app may take the only disconnect message (Django does)."""
 
     __slots__ = ("_receive", "gone")
 

@@ -69,7 +69,7 @@ class WebSocketEndpoint:
         session = WebSocketSession(
             bridge,
             script,
-            partial(_send_text, send),
+            lambda text: send({"type": "websocket.send", "text": text}),
             authorize=partial(self._access.grant, scope),
             on_cancel=_bound(self._on_cancel, scope),
             on_message=_bound(self._on_message, scope),
@@ -94,10 +94,6 @@ class WebSocketEndpoint:
         grant = await self._access.grant(scope, first.channels)
         script.subscribe_request(first, None, grant)  # checks the rest while a status can still be sent
         return first, grant
-
-
-async def _send_text(send: Send, text: str) -> None:
-    await send({"type": "websocket.send", "text": text})
 
 
 def _bound(hook: MessageHook | None, scope: Scope) -> Callable[[Mapping[str, Any]], Any] | None:

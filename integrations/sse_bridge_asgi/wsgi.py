@@ -18,10 +18,11 @@ from asgiref.wsgi import WsgiToAsgi
 from sse_bridge import Bridge
 from sse_bridge.errors import ConfigurationError
 
+from .handoff import Client
 from .lifespan import serve_lifespan
 from .middleware import SSEBridgeMiddleware
 from .threads import own_thread
-from .types import Authorize, Message, Receive, Scope, Send
+from .types import Authorize, Receive, Scope, Send
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -44,19 +45,12 @@ class WsgiApp:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = False
-
-        async def remembering() -> Message:
-            nonlocal gone
-            message = await receive()
-            gone = gone or message["type"] == "http.disconnect"
-            return message
-
+        client = Client(receive)
         try:
             with own_thread():
-                await self._app(scope, remembering, send)
+                await self._app(scope, client.receive, send)
         except ValueError:
-            if not gone:
+            if not client.gone:
                 raise  # else asgiref's error about a disconnect during the request's body
 
 

@@ -78,10 +78,13 @@ class EventWebSocketConsumer(_WebSocketConsumer):
             on_cancel=self._hook(scope, self.on_cancel, EventWebSocketConsumer.on_cancel),
             on_message=self._hook(scope, self.on_message, EventWebSocketConsumer.on_message),
         )  # fmt: skip
-        offered = scope.get("subprotocols") or ()
-        if await _accept(send, SUBPROTOCOL if SUBPROTOCOL in offered else None):
-            ensure_drain_handler()
-            await serve_session(session, first, grant, receive, send)
+        offered = SUBPROTOCOL in (scope.get("subprotocols") or ())
+        try:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
+        except OSError:
+            return  # spec 2.4: the client is gone
+        ensure_drain_handler()
+        await serve_session(session, first, grant, receive, send)
 
     def on_cancel(self, scope: Scope, message: Mapping[str, Any]) -> Any:
         """Handles a client's request to stop the run behind its stream; override it, sync or async.
@@ -115,14 +118,6 @@ class EventWebSocketConsumer(_WebSocketConsumer):
         self, scope: Scope, hook: Callable[..., Any], base: Callable[..., Any]
     ) -> Callable[[Mapping[str, Any]], Awaitable[Any]] | None:
         return functools.partial(_to_its_end, hook, scope) if _overridden(hook, base) else None
-
-
-async def _accept(send: Send, subprotocol: str | None) -> bool:
-    try:
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
-    except OSError:
-        return False  # spec 2.4: the client is gone
-    return True
 
 
 async def _to_its_end(hook: Callable[..., Any], *args: Any) -> Any:

@@ -65,8 +65,8 @@ async def send_stream(
     bodies, start = response.bodies, _start(response)
     if bodies is None or head_only:
         response.close()
-        await _send_quietly(send, start)
-        await _send_quietly(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        await send_quietly(send, start)
+        await send_quietly(send, {"type": "http.response.body", "body": b"", "more_body": False})
         return
     ensure_drain_handler()
     if isinstance(bodies, ChannelBodies):
@@ -87,10 +87,10 @@ async def send_stream(
 
 async def send_refusal(refused: Refusal, send: Send, *, head_only: bool = False) -> None:
     """Answers a request with a small body."""
-    start = {"type": "http.response.start", "status": refused.status, "headers": _encoded(refused.headers)}
-    await _send_quietly(send, start)
+    start = {"type": "http.response.start", "status": refused.status, "headers": encoded(refused.headers)}
+    await send_quietly(send, start)
     body = b"" if head_only else refused.body
-    await _send_quietly(send, {"type": "http.response.body", "body": body, "more_body": False})
+    await send_quietly(send, {"type": "http.response.body", "body": body, "more_body": False})
 
 
 def with_headers(response: StreamResponse, headers: Iterable[tuple[bytes, bytes]]) -> StreamResponse:
@@ -118,14 +118,14 @@ def with_headers(response: StreamResponse, headers: Iterable[tuple[bytes, bytes]
 
 
 def _start(response: StreamResponse) -> Message:
-    headers = _encoded(response.headers)
+    headers = encoded(response.headers)
     if response.bodies is not None and b"content-encoding" not in dict(headers):
         # Compressing middleware (Starlette's, for all but text/event-stream) would hold frames back to fill a block.
         headers.append((b"content-encoding", b"identity"))
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 
-def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
@@ -158,7 +158,7 @@ class _OwnTask:
     async def close(self) -> None:
         """Ends a ``receive`` under way."""
         if self._task is not None:
-            await _end({self._task})
+            await end_tasks(self._task)
             if not self._task.cancelled() and self._task.exception() is not None:
                 logger.debug("receive failed after the stream: %r", self._task.exception())
 
@@ -186,7 +186,7 @@ async def _send_body(body: AsyncBody, start: Message, receive: Receive, send: Se
         await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         body.close()
-        await _end({writer, listener})
+        await end_tasks(writer, listener)
         write_timeout.close()
     for task in (writer, listener):
         error = None if task.cancelled() else task.exception()
@@ -220,7 +220,7 @@ async def _listen(receive: Receive) -> None:
         continue  # the request's body, which a stream has no use for
 
 
-async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancels the tasks that still run and waits until they are over."""
     running = {task for task in tasks if not task.done()}
     for task in running:
@@ -229,8 +229,8 @@ async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:
         await asyncio.wait(running)
 
 
-async def _send_quietly(send: Send, message: Message) -> None:
+async def send_quietly(send: Send, message: Message) -> None:
     try:
         await send(message)
     except OSError:
-        return  # the client is gone
+        return  # spec 2.4: the client is gone

@@ -12,7 +12,7 @@ from ..http.refusals import Refusal
 from ..lifecycle.deadlines import LAST_WRITE_SECONDS
 from ..websockets.messages import Subscribe
 from ..websockets.session import WebSocketSession
-from .send import Message, Receive, Scope, Send
+from .send import Receive, Scope, Send, encoded, end_tasks, send_quietly
 
 LAST_MESSAGES: Final = 4096  # more than a server has parsed already from one read of the socket
 
@@ -36,7 +36,7 @@ async def serve_session(
     """
     writer = asyncio.ensure_future(session.run(first, grant))
     listener = asyncio.ensure_future(_listen(session, receive))
-    session.write_timeout.give_up = partial(_cancel, writer, listener)
+    session.write_timeout.give_up = partial(cancel, writer, listener)
     gone = False
     try:
         await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,8 +67,7 @@ async def refuse_websocket(refused: Refusal, scope: Scope, send: Send) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send_quietly(send, {"type": "websocket.close", "code": 4000 + refused.status})
         return
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refused.headers]
-    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": headers}
+    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": encoded(refused.headers)}
     await send_quietly(send, start)
     await send_quietly(send, {"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
 
@@ -101,7 +100,7 @@ async def _say(send: Send, frames: list[bytes], code: int) -> None:
     await send({"type": "websocket.close", "code": code})
 
 
-def _cancel(*tasks: asyncio.Future[Any]) -> None:
+def cancel(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
 
@@ -131,18 +130,3 @@ async def _hear_out(receive: Receive) -> None:
         await end_tasks(hearing)
     if not hearing.cancelled() and hearing.exception() is not None:
         logger.debug("a server handed nothing on behind a WebSocket's close: %r", hearing.exception())
-
-
-async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
-    running = {task for task in tasks if not task.done()}
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running)
-
-
-async def send_quietly(send: Send, message: Message) -> None:
-    try:
-        await send(message)
-    except OSError:
-        return  # spec 2.4: the client is gone

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from ...admission.grants import Grant
@@ -33,8 +34,8 @@ from ..sources.items import END_ID
 from ..sources.iterables import discard
 from ..websockets.messages import Cancel, Ping, Rejected, error_frame
 from ..websockets.protocol import SUBPROTOCOL, WebSocketScript
-from .send import Receive, Scope, Send
-from .websocket import end_tasks, refuse_websocket, say_shortly, send_quietly
+from .send import Receive, Scope, Send, end_tasks, send_quietly
+from .websocket import cancel, refuse_websocket, say_shortly
 
 FAILED: Final = 4500
 
@@ -44,17 +45,8 @@ logger = logging.getLogger("sse_bridge.streams")
 class WebSocketSource:
     """One connection, made before its handshake, so that a refusal can be answered with a status.
 
-    Args:
-        bridge: gives settings and the drain; the source need not publish.
-        source: as for `stream_source`; begins when the connection is served, and is closed with it.
-        request: the client's address; a restart is known from its ``?after=``.
-        filter: hides items from the client; events that are not for browsers are hidden unless it names visibilities.
-        grant: the user for limits and revocation, and the end of the credentials.
-        restart: False: do not run the source again for a client that was cut off.
-
-    Raises:
-        InvalidInput: the source is no iterable of items.
-        NotAuthenticated, NotAuthorized, TooManyStreams: see `check_admission`.
+    The arguments, and the errors but `NotAcceptable`, are those of `stream_source`; a restart is known from the address's
+    ``?after=``, and the source begins when the connection is served.
     """
 
     def __init__(
@@ -95,12 +87,7 @@ class WebSocketSource:
         body.on_end = write_timeout.until
         writer = asyncio.ensure_future(self._write(body, write_timeout))
         listener = asyncio.ensure_future(self._listen(receive, write_timeout))
-
-        def give_up() -> None:
-            writer.cancel()
-            listener.cancel()
-
-        write_timeout.give_up = give_up
+        write_timeout.give_up = partial(cancel, writer, listener)
         try:
             await asyncio.wait({writer, listener}, return_when=asyncio.FIRST_COMPLETED)
             if write_timeout.lost:
@@ -167,7 +154,7 @@ async def serve_source(
         may_connect: gets the headers, names in lower case; raises an `SSEBridgeError` to refuse the connection.
         connected: ``websocket.connect`` was received.
         accepted: the application has done the handshake and allowed the connection.
-        filter, grant, restart: as for `WebSocketSource`.
+        filter, grant, restart: as for `stream_source`.
 
     Raises:
         InvalidInput: the source is no iterable of items.
