@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -142,20 +143,72 @@ class SourceBodies:
         discard(self.source)
 
 
-class AsyncSourceBody(LoopBody):
+class _SourceBody:
+    """The part of both bodies that draws from a driver; a callable's source may need another one, of the other colour."""
+
+    _prefers_async: ClassVar[bool]
+    _script: SourceScript
+    _source: Any
+    _driver: LoopDriver | _SyncDriver | None = None
+    _over: bool
+    _wait: Callable[[float], Any]  # the driver's, awaited in the async body
+
+    @abstractmethod
+    def _new_driver(self, source: Any, is_async: bool) -> LoopDriver | _SyncDriver: ...
+
+    def _open(self) -> bytes:
+        first = self._script.open(time.monotonic())
+        self._drive(self._source, begins_async(self._source, prefer_async=self._prefers_async))
+        return first
+
+    def _drive(self, source: Any, is_async: bool) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+        driver = self._driver = self._new_driver(source, is_async)
+        driver.start()
+        self._wait = driver.wait
+        # A server may drop the body without closing it. The finalizer may run on any thread, even that of an event loop, so
+        # `here=False` makes `stop` wait for nothing.
+        weakref.finalize(self, driver.stop, here=False).atexit = False
+
+    def _pull(self) -> bytes:
+        """The bytes to write now; empty: the stream is over, or its driver must be waited for."""
+        while True:
+            assert self._driver is not None
+            pump = self._driver.pump
+            data, over = self._script.pull(pump, time.monotonic())
+            if over:
+                self._over = True
+                self._driver.stop()
+            elif not data and pump.other_colour is not None:
+                self._drive(pump.other_colour, not is_sync(pump.other_colour))
+                continue
+            return data
+
+    def _release(self) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+            drop(self._driver.pump.other_colour)
+        else:
+            source, self._source = self._source, None
+            discard(source)
+
+
+class AsyncSourceBody(_SourceBody, LoopBody):
     """An async iterator of bytes; see `LoopBody`.
 
     Attributes:
         on_end: called on the loop with the moment at which a write that the client does not take is given up.
     """
 
+    _prefers_async = True
     _script: SourceScript
+    _driver: LoopDriver | None = None
 
     def __init__(self, script: SourceScript, source: Any) -> None:
         super().__init__(script)
         self.on_end: Callable[[float], None] | None = None
         self._source = source
-        self._driver: LoopDriver | None = None
         self._member: LoopSourceMember | None = None
 
     @override
@@ -169,38 +222,25 @@ class AsyncSourceBody(LoopBody):
 
     @override
     def _open(self) -> bytes:
-        first = self._script.open(time.monotonic())
-        self._drive(self._source, begins_async(self._source, prefer_async=True))
+        first = super()._open()
         self._tell_end()
         return first
 
     @override
     async def _more(self, first: bytes = b"") -> bytes:
-        driver = self._driver
-        assert driver is not None
         while not (first or self._over):
-            first, over = self._script.pull(driver.pump, time.monotonic())
-            if over:
-                self._over = True
-                driver.stop()
-            elif not first and driver.pump.other_colour is not None:
-                driver = self._drive(driver.pump.other_colour, not is_sync(driver.pump.other_colour))
-            elif not first:
-                await driver.wait(self._script.next_due())
+            first = self._pull()
+            if not (first or self._over):
+                await self._wait(self._script.next_due())
         return first
 
     def _tell_end(self) -> None:
         if self.on_end is not None:
             self.on_end(self._script.given_up_at())
 
-    def _drive(self, source: Any, is_async: bool) -> LoopDriver:
-        if self._driver is not None:
-            self._driver.stop()
-        driver = self._driver = LoopDriver(self._script, source, is_async=is_async)
-        driver.start()
-        # A server may drop the body without closing it.
-        weakref.finalize(self, driver.stop).atexit = False
-        return driver
+    @override
+    def _new_driver(self, source: Any, is_async: bool) -> LoopDriver:
+        return LoopDriver(self._script, source, is_async=is_async)
 
     @override
     def _end_at(self, when: float) -> None:
@@ -216,12 +256,7 @@ class AsyncSourceBody(LoopBody):
             self._member.close()
         elif self._member is not None:
             self._member.abandon()
-        if self._driver is not None:
-            self._driver.stop()
-            drop(self._driver.pump.other_colour)
-        else:
-            source, self._source = self._source, None
-            discard(source)
+        self._release()
 
     @override
     async def aclose(self) -> None:
@@ -231,16 +266,16 @@ class AsyncSourceBody(LoopBody):
             await self._driver.ended()
 
 
-class SyncSourceBody(ThreadBody):
+class SyncSourceBody(_SourceBody, ThreadBody):
     """A blocking iterator of bytes; see `ThreadBody`."""
 
+    _prefers_async = False
     _script: SourceScript
 
     def __init__(self, script: SourceScript, source: Any, *, own_thread: bool) -> None:
         super().__init__(script)
         self._source = source
         self._own_thread = own_thread
-        self._driver: _SyncDriver | None = None
         self._member: ThreadSourceMember | None = None
 
     @override
@@ -252,36 +287,17 @@ class SyncSourceBody(ThreadBody):
         return hub, member, member.wait
 
     @override
-    def _open(self) -> bytes:
-        first = self._script.open(time.monotonic())
-        self._drive(self._source, begins_async(self._source, prefer_async=False))
+    def _more(self, first: bytes = b"") -> bytes:
+        while not (first or self._over):
+            first = self._pull()
+            if not (first or self._over):
+                self._wait(self._script.next_due())
         return first
 
     @override
-    def _more(self, first: bytes = b"") -> bytes:
-        driver = self._driver
-        assert driver is not None
-        while not (first or self._over):
-            first, over = self._script.pull(driver.pump, time.monotonic())
-            if over:
-                self._over = True
-                driver.stop()
-            elif not first and driver.pump.other_colour is not None:
-                driver = self._drive(driver.pump.other_colour, not is_sync(driver.pump.other_colour))
-            elif not first:
-                driver.wait(self._script.next_due())
-        return first
-
-    def _drive(self, source: Any, is_async: bool) -> _SyncDriver:
-        if self._driver is not None:
-            self._driver.stop()
+    def _new_driver(self, source: Any, is_async: bool) -> _SyncDriver:
         kind = PrivateLoopDriver if is_async else ThreadDriver if self._own_thread else InlineDriver
-        driver: _SyncDriver = kind(self._script, source)
-        self._driver = driver
-        driver.start()
-        # A finalizer may run on any thread, even that of an event loop, so `here=False` makes `stop` wait for nothing.
-        weakref.finalize(self, driver.stop, here=False).atexit = False
-        return driver
+        return kind(self._script, source)
 
     @override
     def end_by(self, when: float, why: Why = "drain") -> None:
@@ -296,12 +312,7 @@ class SyncSourceBody(ThreadBody):
         super().close()
         if self._member is not None:
             self._member.close()
-        if self._driver is not None:
-            self._driver.stop()
-            drop(self._driver.pump.other_colour)
-        else:
-            source, self._source = self._source, None
-            discard(source)
+        self._release()
 
 
 def _check_source(source: Any) -> None:

@@ -175,7 +175,7 @@ class LoopDriver:
             self.pump, self.ended, self._stop = pump, _at_once, pump.stop
             self.start = lambda: _carried(self._loop, pump)
 
-    def stop(self) -> None:
+    def stop(self, *, here: bool = True) -> None:
         """From any thread; idempotent."""
         if asyncio._get_running_loop() is self._loop:
             self._give_back()
