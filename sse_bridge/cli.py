@@ -45,6 +45,8 @@ INTERRUPTED: Final = 130
 
 logger = logging.getLogger("sse_bridge")
 
+Command = Callable[[Bridge, argparse.Namespace], int | None]  # returns an exit code; None: 0
+
 DEAD_LETTERS: Final = (
     "Events of processes with on_unavailable=spool that found no room, waited too long, or were refused when the broker "
     "was back. Processes put them under the prefix as soon as they can."
@@ -62,8 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     notes = _Notes()
     logger.addHandler(notes)
     try:
-        command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        command: Command = arguments.command
+        with _bridge(arguments) as bridge:
+            if bridge.backend.name == "memory" and command is not check:
+                raise ConfigurationError(
+                    "the memory backend lives inside one process, where no command can reach it; set SSE_BRIDGE_URL or "
+                    "--url, for instance to redis://localhost:6379/0"
+                )
+            return command(bridge, arguments) or 0
     except PublishUncertain as error:
         return _failed(error, UNCERTAIN)
     except BackendError as error:
@@ -82,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.removeHandler(notes)
 
 
-def publish(arguments: argparse.Namespace) -> int:
+def publish(bridge: Bridge, arguments: argparse.Namespace) -> int | None:
     """Prints the event's id."""
     text = sys.stdin.read() if arguments.data == "-" else arguments.data
     data: Any = Text(text)
@@ -92,128 +100,103 @@ def publish(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             hint = "a text needs quotes of its own ('\"hello\"'), or --text"
             return _failed(f"expected JSON, got {text!r:.120}: {error}; {hint}", WRONG)
-    with _shared_bridge(arguments) as bridge:
-        position = bridge.publish(
-            arguments.channel, data, type=arguments.type, visibility=arguments.visibility,
-            idempotency_key=arguments.idempotency_key,
-        )  # fmt: skip
+    position = bridge.publish(
+        arguments.channel, data, type=arguments.type, visibility=arguments.visibility,
+        idempotency_key=arguments.idempotency_key,
+    )  # fmt: skip
     if position is not None:
         _write(f"{position}\n".encode())
-    return 0
+    return None
 
 
-def tail(arguments: argparse.Namespace) -> int:
+def tail(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Prints events, of every visibility, until the channels have ended."""
-    with _shared_bridge(arguments) as bridge:
-        # a hub tries again and again; a mistake in the settings, or a broker that is away, is better said at once
-        bridge.history(arguments.channels[0], limit=1)
-        with bridge.subscribe(arguments.channels, after=arguments.after, last=arguments.last) as stream:
-            for event in stream:
-                _show(event, arguments.format)
-    return 0
-
-
-def history(arguments: argparse.Namespace) -> int:
-    """Prints what the log holds."""
-    with _shared_bridge(arguments) as bridge:
-        for event in bridge.history(arguments.channel, after=arguments.after, limit=arguments.limit):
+    # a hub tries again and again; a mistake in the settings, or a broker that is away, is better said at once
+    bridge.history(arguments.channels[0], limit=1)
+    with bridge.subscribe(arguments.channels, after=arguments.after, last=arguments.last) as stream:
+        for event in stream:
             _show(event, arguments.format)
-    return 0
 
 
-def close(arguments: argparse.Namespace) -> int:
+def history(bridge: Bridge, arguments: argparse.Namespace) -> None:
+    """Prints what the log holds."""
+    for event in bridge.history(arguments.channel, after=arguments.after, limit=arguments.limit):
+        _show(event, arguments.format)
+
+
+def close(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Prints the id of the end."""
-    with _shared_bridge(arguments) as bridge:
-        _write(f"{bridge.close_channel(arguments.channel, arguments.reason)}\n".encode())
-    return 0
+    _write(f"{bridge.close_channel(arguments.channel, arguments.reason)}\n".encode())
 
 
-def list_dead_letters(arguments: argparse.Namespace) -> int:
+def list_dead_letters(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Prints events that were spooled and could not be published: one line of JSON each, the oldest first."""
-    with _shared_bridge(arguments) as bridge:
-        for letter in bridge.dead_letters(arguments.limit):
-            _write(letter_line(letter))
-    return 0
+    for letter in bridge.dead_letters(arguments.limit):
+        _write(letter_line(letter))
 
 
-def resend_dead_letters(arguments: argparse.Namespace) -> int:
+def resend_dead_letters(bridge: Bridge, arguments: argparse.Namespace) -> int:
     """Publishes them, and prints what became of each; the exit code is that of the last failure."""
     code = 0
-    with _shared_bridge(arguments) as bridge:
-        for letter, result in bridge.resend_dead_letters(arguments.limit, uncertain=arguments.uncertain):
-            if isinstance(result, SSEBridgeError):
-                codes = ((BackendUnavailable, AWAY), (PublishUncertain, UNCERTAIN), (SSEBridgeError, REFUSED))
-                code = _failed(result, next(code for kind, code in codes if isinstance(result, kind)))
-            else:
-                _write(letter_line(letter, id=str(result)))
+    for letter, result in bridge.resend_dead_letters(arguments.limit, uncertain=arguments.uncertain):
+        if isinstance(result, SSEBridgeError):
+            codes = ((BackendUnavailable, AWAY), (PublishUncertain, UNCERTAIN), (SSEBridgeError, REFUSED))
+            code = _failed(result, next(code for kind, code in codes if isinstance(result, kind)))
+        else:
+            _write(letter_line(letter, id=str(result)))
     return code
 
 
-def revoke(arguments: argparse.Namespace) -> int:
+def revoke(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Ends streams in all processes, and keeps their clients out for a while."""
-    with _shared_bridge(arguments) as bridge:
-        if arguments.undo:
-            bridge.unrevoke(user=arguments.user, channel=arguments.channel)
-        else:
-            bridge.revoke(user=arguments.user, channel=arguments.channel, seconds=arguments.seconds)
-    return 0
+    if arguments.undo:
+        bridge.unrevoke(user=arguments.user, channel=arguments.channel)
+    else:
+        bridge.revoke(user=arguments.user, channel=arguments.channel, seconds=arguments.seconds)
 
 
-def check(arguments: argparse.Namespace) -> int:
+def check(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Does what a bridge with these settings does at its first use, and says what it found."""
-    asked = Settings.load(_given(arguments))
-    with _bridge(arguments) as bridge:
-        settings = bridge.settings
-        _say("backend", f"{bridge.backend.name}, {_without_secrets(settings.url)}, prefix {settings.prefix}")
-        _say("versions", f"sse_bridge {_version('sse-bridge')}, Python {platform.python_version()}")
-        if bridge.backend.name == "memory":
-            _say("note", "the memory backend lives inside each process; nothing else can reach it")
-        else:
-            began = time.monotonic()
-            bridge.history("sse_bridge.check", limit=1)  # the first use; a channel that nobody uses otherwise
-            took = time.monotonic() - began
-            _say(
-                "broker",
-                f"{_broker_version(settings.url)}, redis-py {_version('redis')}, hiredis {_version('hiredis')}",
-            )
-            _say("answered", f"in {took * 1000:.0f} ms, a message to ourselves included")
-            stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
-            known = f"generation {stored.generation}" if stored.generation else "not stored yet"
-            _say("retention", f"{kept_words(stored.replay_size, stored.replay_seconds)}, {known}")
-            if stored[1:3] != (settings.replay_size, settings.replay_seconds):
-                ours = kept_words(settings.replay_size, settings.replay_seconds)
-                rule = (
-                    "a process that starts with them stores them, since retention_change is update"
-                    if asked.retention_change == "update"
-                    else "what is stored rules (see sse-bridge retention --help)"
-                )
-                _say("note", f"these settings say {ours}; {rule}")
-            return 0
-        _say("retention", kept_words(settings.replay_size, settings.replay_seconds))
-    return 0
+    settings = bridge.settings
+    ours = kept_words(settings.replay_size, settings.replay_seconds)
+    _say("backend", f"{bridge.backend.name}, {_without_secrets(settings.url)}, prefix {settings.prefix}")
+    _say("versions", f"sse_bridge {_version('sse-bridge')}, Python {platform.python_version()}")
+    if bridge.backend.name == "memory":
+        _say("note", "the memory backend lives inside each process; nothing else can reach it")
+        _say("retention", ours)
+        return
+    began = time.monotonic()
+    bridge.history("sse_bridge.check", limit=1)  # the first use; a channel that nobody uses otherwise
+    took = time.monotonic() - began
+    _say("broker", f"{_broker_version(settings.url)}, redis-py {_version('redis')}, hiredis {_version('hiredis')}")
+    _say("answered", f"in {took * 1000:.0f} ms, a message to ourselves included")
+    stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
+    known = f"generation {stored.generation}" if stored.generation else "not stored yet"
+    _say("retention", f"{kept_words(stored.replay_size, stored.replay_seconds)}, {known}")
+    if stored[1:3] != (settings.replay_size, settings.replay_seconds):
+        rule = "what is stored rules (see sse-bridge retention --help)"
+        if Settings.load(_given(arguments)).retention_change == "update":
+            rule = "a process that starts with them stores them, since retention_change is update"
+        _say("note", f"these settings say {ours}; {rule}")
 
 
-def show_retention(arguments: argparse.Namespace) -> int:
+def show_retention(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Prints what is stored under the prefix: entries per channel, seconds after the last one, and who wrote it."""
-    with _shared_bridge(arguments) as bridge:
-        _write(retention_line(bridge.backend.stored_retention()))  # type: ignore[attr-defined]
-    return 0
+    _write(retention_line(bridge.backend.stored_retention()))  # type: ignore[attr-defined]
 
 
-def set_retention(arguments: argparse.Namespace) -> int:
+def set_retention(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Stores other values; what is not given stays. Running processes follow within 30 seconds, without a gap of their own."""
-    with _shared_bridge(arguments) as bridge:
-        stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
-        size, seconds = arguments.replay_size, arguments.replay_seconds
-        if size is None and seconds is None:
-            raise ConfigurationError("expected --replay-size or --replay-seconds, or both, got neither")
-        wanted = Settings.load(
-            replay_size=stored.replay_size if size is None else size,
-            replay_seconds=stored.replay_seconds if seconds is None else seconds,
-        )  # the same bounds as everywhere
-        changed = bridge.backend.change_retention(wanted.replay_size, wanted.replay_seconds)  # type: ignore[attr-defined]
-        _write(retention_line(changed))
-    return 0
+    stored = bridge.backend.stored_retention()  # type: ignore[attr-defined]
+    size, seconds = arguments.replay_size, arguments.replay_seconds
+    if size is None and seconds is None:
+        raise ConfigurationError("expected --replay-size or --replay-seconds, or both, got neither")
+    wanted = Settings.load(
+        replay_size=stored.replay_size if size is None else size,
+        replay_seconds=stored.replay_seconds if seconds is None else seconds,
+    )  # the same bounds as everywhere
+    changed = bridge.backend.change_retention(wanted.replay_size, wanted.replay_seconds)  # type: ignore[attr-defined]
+    _write(retention_line(changed))
 
 
 def _show(event: Event, name: str) -> None:
@@ -232,17 +215,6 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     options = {name: getattr(arguments, name) for name in ("url", "prefix") if getattr(arguments, name) is not None}
     Settings.load(options)  # also those that a command does not go by
     return options
-
-
-def _shared_bridge(arguments: argparse.Namespace) -> Bridge:
-    """A bridge that other processes share, with the retention that they stored."""
-    bridge = _bridge(arguments)
-    if bridge.backend.name == "memory":
-        raise ConfigurationError(
-            "the memory backend lives inside one process, where no command can reach it; set SSE_BRIDGE_URL or --url, "
-            "for instance to redis://localhost:6379/0"
-        )
-    return bridge
 
 
 def _broker_version(url: str) -> str:
@@ -317,9 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=list(_FORMATS), default=NDJSON_FORMAT.name, help="ndjson if omitted; text shows data only"
     )
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], summary: str, *parents: Any, to: Any = commands
-    ) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, summary: str, *parents: Any, to: Any = commands) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = to.add_parser(
             name, help=summary, description=run.__doc__, parents=[shared, *parents]
         )

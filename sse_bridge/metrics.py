@@ -104,44 +104,31 @@ class BridgeCollector(Collector):
         spool = self._bridge.spool
         dropped.add_metric(["spool"], spool.dropped + spool.dead)
         yield dropped
-        yield CounterMetricFamily(
-            self._prefix + "broker_link_lost",
-            "How often an event loop or the threads lost their live link to the broker.",
-            value=tally.links_lost,
-        )
-        yield CounterMetricFamily(
-            self._prefix + "foreign_records",
-            "Pages of a log with records that this library did not write, which are skipped and told as a gap.",
-            value=getattr(self._bridge.backend, "foreign_records", 0),  # a log in memory has one writer
-        )
-        yield CounterMetricFamily(
-            self._prefix + "events_flushed", "Spooled events that reached the log later.", value=spool.flushed
-        )
-        yield GaugeMetricFamily(
-            self._prefix + "spool_queued", "Events that wait for the broker in this process.", value=spool.queued
-        )
-        yield GaugeMetricFamily(
-            self._prefix + "active_streams",
-            "Open HTTP streams and WebSocket sessions of this process.",
-            value=len(self._bridge.streams),
-        )
-        yield GaugeMetricFamily(
-            self._prefix + "active_readers",
-            "Streams and subscriptions of this process that follow channels.",
-            value=sum(_look(hub.readers) for hub in hubs),
-        )
-        yield GaugeMetricFamily(
-            self._prefix + "queue_depth",
-            "How many entries the slowest reader of this process is behind the head of its channel.",
-            value=max((_look(hub.behind) for hub in hubs), default=0),
-        )
+        lost = "How often an event loop or the threads lost their live link to the broker."
+        foreign = "Pages of a log with records that this library did not write, which are skipped and told as a gap."
+        # a log in memory has one writer, and no foreign records
+        for name, documentation, value in (
+            ("broker_link_lost", lost, tally.links_lost),
+            ("foreign_records", foreign, getattr(self._bridge.backend, "foreign_records", 0)),
+            ("events_flushed", "Spooled events that reached the log later.", spool.flushed),
+        ):
+            yield CounterMetricFamily(self._prefix + name, documentation, value=value)
+        readers = sum(_look(hub.readers) for hub in hubs)
+        depth = "How many entries the slowest reader of this process is behind the head of its channel."
+        for name, documentation, value in (
+            ("spool_queued", "Events that wait for the broker in this process.", spool.queued),
+            ("active_streams", "Open HTTP streams and WebSocket sessions of this process.", len(self._bridge.streams)),
+            ("active_readers", "Streams and subscriptions of this process that follow channels.", readers),
+            ("queue_depth", depth, max((_look(hub.behind) for hub in hubs), default=0)),
+        ):
+            yield GaugeMetricFamily(self._prefix + name, documentation, value=value)
 
 
 class _Publishing:
     """The observer of a bridge's appends."""
 
     def __init__(self, prefix: str) -> None:
-        published = Counter(
+        self._published = Counter(
             prefix + "events_published",
             "Events that the log took (stored), that were only announced (ephemeral), or that wait for the broker (spooled).",
             ["kind"],
@@ -159,12 +146,8 @@ class _Publishing:
             buckets=PUBLISH_BUCKETS_SECONDS,
             registry=None,
         )
-        self._published = published
-        self._spooled = published.labels("spooled")
-        self._stored, self._ephemeral = (
-            published.labels("stored"),
-            published.labels("ephemeral"),
-        )  # no look-up per event
+        # no look-up per event
+        self._spooled, self._stored, self._ephemeral = map(self._published.labels, ("spooled", "stored", "ephemeral"))
 
     def __call__(self, batches: Sequence[Append], outcomes: Sequence[Outcome], seconds: float) -> None:
         self._seconds.observe(seconds)
