@@ -161,7 +161,7 @@ class ByType(Filter):
 
     def __init__(self, *patterns: str) -> None:
         for each in patterns:
-            if not _is_pattern(each):
+            if not (isinstance(each, str) and _PATTERN.fullmatch(each)):
                 raise InvalidInput(f"expected event types or prefixes like 'order.*', got {each!r:.200}")
         self._types = frozenset(each for each in patterns if not each.endswith("*"))
         self._prefixes = tuple(sorted({each[:-1] for each in patterns if each.endswith("*")}))
@@ -364,7 +364,3 @@ def for_browsers(filter: Filter | None) -> Filter:
     if isinstance(filter, _Any):
         return _Any.of(*map(for_browsers, filter._parts))
     return PUBLIC & filter
-
-
-def _is_pattern(value: object) -> bool:
-    return isinstance(value, str) and _PATTERN.fullmatch(value) is not None

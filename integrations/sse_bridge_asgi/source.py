@@ -41,8 +41,7 @@ async def send_source(
     Raises:
         InvalidInput: `source` is not iterable.
     """
-    allowed = (origins,) if isinstance(origins, str) else tuple(origins)
     await serve_source(
-        bridge or get_bridge(), source, scope, receive, send, may_connect=partial(check_origin, allowed=allowed),
+        bridge or get_bridge(), source, scope, receive, send, may_connect=partial(check_origin, allowed=origins),
         filter=filter, grant=grant, restart=restart,
     )  # fmt: skip

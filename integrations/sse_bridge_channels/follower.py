@@ -19,7 +19,7 @@ The sync twin uses the event loop of its consumer, not the hub of threads: a wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from channels.consumer import AsyncConsumer, SyncConsumer
@@ -82,6 +82,17 @@ class _Follower:
         for channel in channels:
             await self._open_inbox().unfollow(channel)
 
+    def _items(self) -> Iterator[tuple[str, Event | Exception]]:
+        """Items to handle in one turn, until the client has sent a message."""
+        inbox = self._open_inbox()
+        for _ in range(ROOM):
+            found = inbox.next_item()
+            if found is None:
+                return
+            yield found
+            if inbox.client_waits:
+                return
+
     def _open_inbox(self) -> Inbox:
         if self._inbox is None:
             raise ConfigurationError(f"{type(self).__name__} can follow channels only while it serves a connection")
@@ -139,12 +150,7 @@ class ChannelFollowerMixin(_Follower):
             await super().dispatch(message)  # type: ignore[misc]  # Channels' consumer
             return
         # without Channels' dispatch, which switches to a thread per message to close old database connections
-        inbox = self._open_inbox()
-        for _ in range(ROOM):
-            found = inbox.next_item()
-            if found is None:
-                return
-            channel, item = found
+        for channel, item in self._items():
             try:
                 if isinstance(item, Event):
                     await self.on_event(item)
@@ -155,8 +161,6 @@ class ChannelFollowerMixin(_Follower):
                 if failed is None:
                     raise
                 raise failed from error
-            if inbox.client_waits:
-                return
 
 
 class SyncChannelFollowerMixin(_Follower):
@@ -193,19 +197,12 @@ class SyncChannelFollowerMixin(_Follower):
 
     def sse_bridge_events(self, message: Message) -> None:
         """Channels' handler for messages of type `EVENTS`."""
-        inbox = self._open_inbox()
         on_event, on_follow_error = contained(self.on_event), contained(self.on_follow_error)
-        for _ in range(ROOM):
-            found = inbox.next_item()
-            if found is None:
-                return
-            channel, item = found
+        for channel, item in self._items():
             if isinstance(item, Event):
                 on_event(item)
             else:
                 on_follow_error(channel, item)
-            if inbox.client_waits:
-                return
 
     def _on_loop(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if asyncio._get_running_loop() is not None:

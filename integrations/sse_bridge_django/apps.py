@@ -13,7 +13,7 @@ from sse_bridge.streams import ensure_drain_handler
 
 from . import checks
 from .conf import SETTING, configure_default, logger
-from .servers import seen_server
+from .servers import program_name, seen_server
 
 
 class SSEBridgeConfig(AppConfig):
@@ -27,8 +27,8 @@ class SSEBridgeConfig(AppConfig):
         configure_default()
         setting_changed.connect(_setting_changed, dispatch_uid="sse_bridge_django")
         checks.register()
-        if _is_command():
-            return
+        if program_name(sys.argv) in ("manage.py", "django-admin", "django"):
+            return  # a management command keeps its signals, so that Ctrl-C ends runserver at once
         ensure_drain_handler()  # signal handlers need the main thread, which serves no stream in gunicorn's gthread worker
         if seen_server(sys.argv, os.environ).program is not None:
             # servers run no system checks, so the log tells the people who deploy
@@ -40,12 +40,3 @@ def _setting_changed(*, setting: str, **others: Any) -> None:
     """Remakes the default bridge when a test overrides the setting."""
     if setting == SETTING:
         configure_default()
-
-
-def _is_command() -> bool:
-    """Whether this process is a management command, which keeps its signals, so that Ctrl-C ends runserver at once."""
-    path = sys.argv[0] if sys.argv else ""
-    name = os.path.basename(path)
-    if name == "__main__.py":  # python -m django
-        name = os.path.basename(os.path.dirname(path))
-    return name in ("manage.py", "django-admin", "django")

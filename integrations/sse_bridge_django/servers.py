@@ -31,7 +31,7 @@ class Server:
 
 def seen_server(argv: Sequence[str], environ: Mapping[str, str]) -> Server:
     """Reads the command line (of gunicorn's master and its children alike) and the variables that servers read."""
-    program = _program(argv)
+    program = name if (name := program_name(argv)) in PROGRAMS else None
     arguments = list(argv[1:]) if program else []
     variables = environ.get("GUNICORN_CMD_ARGS", "") if program in (None, "gunicorn") else ""
     gunicorn = bool(variables) or program == "gunicorn"
@@ -51,13 +51,11 @@ def seen_server(argv: Sequence[str], environ: Mapping[str, str]) -> Server:
     return Server(program, workers, worker_class)
 
 
-def _program(argv: Sequence[str]) -> str | None:
-    if not argv:
-        return None
-    name = os.path.basename(argv[0])
-    if name == "__main__.py":  # python -m uvicorn
-        name = os.path.basename(os.path.dirname(argv[0]))
-    return name if name in PROGRAMS else None
+def program_name(argv: Sequence[str]) -> str:
+    """The name of the program in a command line; ``python -m uvicorn`` runs a ``__main__.py``."""
+    path = argv[0] if argv else ""
+    name = os.path.basename(path)
+    return os.path.basename(os.path.dirname(path)) if name == "__main__.py" else name
 
 
 def _option(arguments: Sequence[str], short: str, long: str) -> str | None:

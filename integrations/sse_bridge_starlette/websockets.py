@@ -36,9 +36,8 @@ async def send_source(
     Raises:
         InvalidInput: `source` is not iterable.
     """
-    allowed = (origins,) if isinstance(origins, str) else tuple(origins)
     await serve_source(
         bridge or get_bridge(), source, websocket.scope, websocket.receive, websocket.send,
-        may_connect=partial(check_origin, allowed=allowed), filter=filter, grant=grant, restart=restart,
+        may_connect=partial(check_origin, allowed=origins), filter=filter, grant=grant, restart=restart,
         accepted=websocket.application_state != WebSocketState.CONNECTING,
     )  # fmt: skip

@@ -30,11 +30,15 @@ from ...errors import ConfigurationError
 from .calls import Call
 from .scripts import Codec, Script, lua
 
-LEASE: Final = Script(lua("lease"))
-BEAT: Final = Script(lua("beat"))
-REVOKE: Final = Script(lua("revoke"))
-REVOCATIONS: Final = Script(lua("revocations"))
-
+_SCRIPTS: Final = {
+    request: Script(lua(name))
+    for request, name in ((TakeLease, "lease"), (Beat, "beat"), (Revoke, "revoke"), (ListRevocations, "revocations"))
+}
+_PURPOSES: Final = {
+    TakeLease: "counting a user's streams",
+    Beat: "giving a sign of life for the streams of users",
+    ListRevocations: "listing revocations",
+}
 _ALIVE_MS: Final = b"%d" % round(ALIVE_SECONDS * 1000)
 _OWNERS_MS: Final = b"%d" % round(60 * ALIVE_SECONDS * 1000)
 
@@ -50,20 +54,14 @@ class ControlCall(Call[Any]):
     @property
     @override
     def script(self) -> Script:
-        if isinstance(self.request, TakeLease):
-            return LEASE
-        if isinstance(self.request, Beat):
-            return BEAT
-        return REVOKE if isinstance(self.request, Revoke) else REVOCATIONS
+        return _SCRIPTS[type(self.request)]
 
     @property
     @override
     def purpose(self) -> str:
-        if isinstance(self.request, TakeLease):
-            return "counting a user's streams"
-        if isinstance(self.request, Beat):
-            return "giving a sign of life for the streams of users"
-        return f"revoking {self.request.target!r}" if isinstance(self.request, Revoke) else "listing revocations"
+        if isinstance(self.request, Revoke):
+            return f"revoking {self.request.target!r}"
+        return _PURPOSES[type(self.request)]
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from ...errors import NotAuthorized
 MAX_ORIGIN_CHARACTERS: Final = 4096  # a name has 253 (RFC 1035, 3.1); `urlsplit` may take quadratic time for Unicode
 
 
-def check_origin(headers: Mapping[str, str], allowed: Iterable[str] = ()) -> None:
+def check_origin(headers: Mapping[str, str], allowed: str | Iterable[str] = ()) -> None:
     """Keeps pages of other sites from opening a WebSocket with the visitor's cookies; CORS does not cover WebSockets.
 
     A request without an Origin header is no browser's. The same origin is judged by host and port, since a proxy may
@@ -19,7 +19,7 @@ def check_origin(headers: Mapping[str, str], allowed: Iterable[str] = ()) -> Non
 
     Args:
         headers: names in lower case.
-        allowed: origins such as ``https://app.example.com`` besides the same origin; ``"*"`` allows every one.
+        allowed: origins such as ``https://app.example.com`` besides the same origin, or one; ``"*"`` allows every one.
 
     Raises:
         NotAuthorized: the origin is another one.
@@ -27,7 +27,7 @@ def check_origin(headers: Mapping[str, str], allowed: Iterable[str] = ()) -> Non
     origin = headers.get("origin")
     if origin is None:
         return
-    known = {entry.rstrip("/").lower() for entry in allowed}
+    known = {entry.rstrip("/").lower() for entry in ((allowed,) if isinstance(allowed, str) else allowed)}
     if "*" in known or origin.lower() in known:
         return
     host = headers.get("host", "")
