@@ -134,7 +134,6 @@ def again(letter: DeadLetter, unknown_ms: int | None, now: float, wall: float) -
     """The append that publishes a dead letter, with an idempotency key, so that only one of several resends wins.
 
     Args:
-        letter: the dead letter.
         unknown_ms: search the log for it, back to this time (milliseconds since 1970); None: do not search.
         now, wall: the current `time.monotonic` and `time.time`.
     """

@@ -21,11 +21,7 @@ logger = logging.getLogger("sse_bridge.django")
 
 
 def django_mapping() -> Mapping[str, Any]:
-    """The setting's value; empty without the setting.
-
-    Raises:
-        ConfigurationError: the value is no mapping.
-    """
+    """The setting's value, empty without the setting; raises `ConfigurationError` if it is no mapping."""
     value = getattr(settings, SETTING, None)
     if value is None:
         return {}

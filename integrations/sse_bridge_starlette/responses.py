@@ -162,13 +162,8 @@ class EventSourceResponse(_Streaming):
         content_type: instead of the format's own, for text and bytes.
         type_in_data: in the format sse-data, an item's type stands inside of its data.
         filter: the items that the client gets.
-        grant: as for `EventStream`.
         restart: False: do not run the source again for a client that was cut off.
-        cors_origins: other origins whose pages may read it, with cookies; the setting if omitted. Their preflight is
-            answered if the route accepts OPTIONS; else put Starlette's CORSMiddleware around the app.
-        headers: besides the stream's own, which win.
-        background: runs after the stream.
-        status_code: 200; FastAPI's schema reads it from here.
+        grant, cors_origins, headers, background, status_code: as for `EventStream`.
     """
 
     def __init__(

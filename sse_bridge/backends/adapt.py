@@ -30,11 +30,7 @@ T = TypeVar("T")
 
 
 def both_colours(backend: Any) -> Backend:
-    """`backend` itself if it has both colours, else with the missing one added.
-
-    Raises:
-        ConfigurationError: the backend has neither.
-    """
+    """`backend` itself if it has both colours, else with the missing one added; `ConfigurationError` if it has none."""
     sync = all(hasattr(backend, name) for name in ("append", "read", "upstream", "close"))
     asynchronous = all(hasattr(backend, name) for name in ("aappend", "aread", "aupstream", "aclose"))
     if sync and asynchronous:
@@ -198,11 +194,7 @@ class _Answer(Generic[T]):
             self.give_up()
 
     def wait(self) -> T:
-        """The coroutine's result.
-
-        Raises:
-            BridgeClosed: the loop ended before the coroutine did; its work may have been done.
-        """
+        """The coroutine's result; raises `BridgeClosed` if the loop ended before it, when its work may have been done."""
         self._done.acquire()
         if self._error is not None:
             raise self._error

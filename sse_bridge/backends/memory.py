@@ -308,11 +308,7 @@ class MemoryBackend(SyncBackend):
         return any(hold is not None and log.top - hold.offset >= hold.capacity for hold in holds)
 
     def _attempt(self, batch: Append, deadline: float, queue: Callable[[], Room]) -> Appended | tuple[Room, float]:
-        """Appends and announces; or returns a room to wait on for a reader, and the seconds to wait at most.
-
-        Raises:
-            PublishBlocked: the deadline has come.
-        """
+        """Appends and announces; or returns a reader's room to wait on, and for how long; `PublishBlocked` at the deadline."""
         refuse_within(self._lock)
         try:
             with self._lock:

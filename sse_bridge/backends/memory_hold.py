@@ -11,13 +11,9 @@ Member = TypeVar("Member")  # of a channel: an upstream, or a hold
 
 
 class Holder(Protocol):
-    """The part of the backend that its holds use.
+    """The part of the backend that its holds use."""
 
-    Attributes:
-        holds: by channel; changed under the lock.
-    """
-
-    holds: dict[str, set[weakref.ref[Hold]]]
+    holds: dict[str, set[weakref.ref[Hold]]]  # by channel; changed under the lock
     _lock: Lock
 
     def _room_made(self) -> None:

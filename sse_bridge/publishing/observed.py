@@ -39,11 +39,7 @@ class Owner(Protocol):
 
 
 class ObservedAppends:
-    """See the module.
-
-    Attributes:
-        inner: the backend, or another observer around it.
-    """
+    """See the module; `inner` is the backend, or another observer around it."""
 
     def __init__(self, inner: Appends, observer: Observer) -> None:
         self.inner = inner

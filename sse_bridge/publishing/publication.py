@@ -71,11 +71,7 @@ def position_of(batch: Append, appended: Appended) -> Position | None:
 
 
 class Bundle(NamedTuple):
-    """The items of one channel in a `publish_many`: all of them are appended, or none.
-
-    Attributes:
-        indexes: of the items in the caller's list.
-    """
+    """The items of one channel, by their `indexes` in a `publish_many`: all of them are appended, or none."""
 
     indexes: Sequence[int]
     batch: Append

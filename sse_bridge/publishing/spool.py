@@ -86,7 +86,6 @@ class Spool:
     """See the module. All times are seconds of a monotonic clock, but for `at_ms` of dead letters.
 
     Args:
-        settings: the bounds.
         one_server: False for a cluster, where one server may be away and the others not.
         box: the broker keeps dead letters.
 

@@ -43,7 +43,6 @@ class Daemon:
 
     Args:
         work: the thread's target; under gevent it must return in a forked child, too (`forks.count` differs there).
-        name: the thread's name.
     """
 
     def __init__(self, work: Callable[[], None], name: str) -> None:

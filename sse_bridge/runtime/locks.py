@@ -59,11 +59,7 @@ def held() -> bool:
 
 
 def refuse_within(lock: Lock) -> None:
-    """Raises instead of entering a lock again; call this before ``with lock``.
-
-    Raises:
-        RuntimeError: this thread holds `lock`.
-    """
+    """Raises `RuntimeError` if this thread holds `lock`, instead of entering it again; call this before ``with lock``."""
     if lock._is_owned():
         raise RuntimeError(
             "this lock is already held by this thread: a finalizer, an unclosed generator that the garbage collector ends "

@@ -95,8 +95,7 @@ class Format(ABC):
 
         Args:
             event_type: its type; None for a plain item, which NDJSON and JSON arrays write without an envelope.
-            data: its data from `encode_data`.
-            kind: ``J`` or ``T``, from `encode_data`.
+            data, kind: from `encode_data`.
             id: the application's own id, any text on one line.
 
         Raises:
@@ -116,8 +115,6 @@ class Format(ABC):
         """The whole frame of a control event; empty where the format carries none.
 
         Args:
-            event_type: its type, ``stream.*``.
-            data: its data.
             channel: the channel that the event concerns; None: the connection.
             id: the position at which a client that saw the event resumes; None leaves the client's last id.
             retry_ms: milliseconds to wait before a reconnect, at least 1; None leaves the client's last value.

@@ -60,7 +60,6 @@ def choose(
     """The format of a stream, and whether it was negotiated.
 
     Args:
-        formats: the formats of this kind of stream; the first is the default.
         named: the endpoint's own choice, which the client cannot change.
         asked, accept: the client's ``?format=`` and Accept header, where the endpoint names none.
         type_in_data: in ``sse-data``, put the type inside the data.
@@ -82,11 +81,7 @@ def choose(
 
 
 def check_named(formats: Sequence[Format], named: Format | str | None, type_in_data: bool) -> None:
-    """Refuses an endpoint's own choice that cannot be served.
-
-    Raises:
-        ConfigurationError: `named` is not among `formats`, or `type_in_data` is set for another one than sse-data.
-    """
+    """Refuses an endpoint's own choice that cannot be served; raises `ConfigurationError`."""
     if named is None or isinstance(named, Format):
         return
     if not any(each.name == named for each in formats):

@@ -128,13 +128,7 @@ class Connection:
 
 
 class Client:
-    """The connections of one loop to one target; used on that loop only.
-
-    Args:
-        target: the parsed URL.
-        attempt_seconds: the time of one attempt to get its answer.
-        routes, breakers: shared by all clients of the process.
-    """
+    """The connections of one loop to one target, for that loop only; routes and breakers are those of the process."""
 
     def __init__(self, target: Target, attempt_seconds: float, routes: Routes, breakers: Breakers) -> None:
         self._target = target

@@ -21,12 +21,7 @@ from .urls import Address
 
 
 class ClusterUpstream:
-    """The links to all primaries of a cluster.
-
-    Args:
-        client: gives routes and connections.
-        new_link: makes the `PubSubLink` of one more primary.
-    """
+    """The links to all primaries of a cluster; `new_link` makes that of one more."""
 
     def __init__(self, client: Client, new_link: Callable[[], PubSubLink]) -> None:
         self._client = client

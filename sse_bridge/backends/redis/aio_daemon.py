@@ -17,12 +17,7 @@ log = logging.getLogger("sse_bridge.redis")
 
 
 class LoopDaemon:
-    """One task at a time, on the loop that makes this.
-
-    Args:
-        work: the task's coroutine function.
-        name: the task's name.
-    """
+    """One task at a time, on the loop that makes this."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._work = work

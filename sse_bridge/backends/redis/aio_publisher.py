@@ -94,13 +94,7 @@ class _PendingCall(AppendCall):
 
 
 class Publisher:
-    """The appends of one loop.
-
-    Args:
-        client: the loop's connections.
-        codec: encodes the scripts' arguments.
-        timeout: seconds until an append that could not be sent fails.
-    """
+    """The appends of one loop; one that could not be sent fails after `timeout` seconds."""
 
     def __init__(self, client: Client, codec: Codec, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()

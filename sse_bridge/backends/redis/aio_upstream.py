@@ -23,15 +23,7 @@ log = logging.getLogger("sse_bridge.redis")
 
 
 class _Receiver(asyncio.Protocol):
-    """Receives the bytes of one connection until it ends.
-
-    Args:
-        receive: called with the received bytes.
-
-    Attributes:
-        deaf: a future, done when the connection has ended, or `receive` has failed.
-        error: the reason, if known.
-    """
+    """Passes the bytes of a connection on until `ended` is done: the connection is over, or `receive` failed (`error`)."""
 
     def __init__(self, receive: Callable[[bytes], None], ended: asyncio.Future[None]) -> None:
         self._receive = receive
@@ -63,9 +55,7 @@ class LinkRunner:
     server.
 
     Args:
-        connect: makes a connection; may raise.
-        link: encodes and decodes the bytes.
-        on_strays: takes the channels that this server gave up; None: there is no other server.
+        on_dropped: takes the channels that this server gave up; None: there is no other server.
         on_failure: called after each attempt to connect that failed.
     """
 

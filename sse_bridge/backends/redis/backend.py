@@ -230,11 +230,7 @@ class RedisBackend:
         return self._retain(self._retention.show())
 
     def change_retention(self, replay_size: int, replay_seconds: float) -> Stored:
-        """Stores other values, which running processes follow within 30 s; returns the stored retention.
-
-        Raises:
-            ConfigurationError: another version of the library uses the prefix.
-        """
+        """Stores other values, which running processes follow within 30 s, and returns them; raises as `Retention.learn`."""
         stored = self._retain(self._retention.change(replay_size, replay_seconds))
         self._retention.learn(stored, time.monotonic())
         return stored

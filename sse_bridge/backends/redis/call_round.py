@@ -22,7 +22,6 @@ class CallRound:
     """Calls and their attempts until one deadline.
 
     Args:
-        calls: the calls to carry out.
         now, timeout: seconds; the deadline is their sum.
         breakers: the servers for which calls do not wait.
         attempt_seconds: a call that waited for less than one attempt opens no breaker.

@@ -37,11 +37,7 @@ class Command(Protocol):
 
 
 class CombinedAppends:
-    """Appends to different channels in one command.
-
-    Args:
-        calls: groupable ones.
-    """
+    """Groupable appends to different channels, in one command."""
 
     ask = None
 

@@ -30,8 +30,6 @@ class PubSubLink:
     """The protocol's state over successive connections, for the life of an upstream.
 
     Args:
-        keys: builds names.
-        sink: receives announcements, confirmations and losses.
         sharded: SSUBSCRIBE, in a cluster.
         timeout: seconds of silence after which the link counts as lost; after half of it a PING is sent.
 

@@ -138,11 +138,7 @@ class Retention:
         return RetentionCall(self._codec, "set", replay_size, replay_seconds)
 
     def learn(self, stored: Stored, now: float) -> None:
-        """Takes over the stored values.
-
-        Raises:
-            ConfigurationError: another version of the library has laid out the keys under this prefix.
-        """
+        """Takes over the stored values; raises `ConfigurationError` if another version has laid out this prefix's keys."""
         settings = self._settings
         if stored.version != LAYOUT_VERSION:
             raise ConfigurationError(

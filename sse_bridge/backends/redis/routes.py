@@ -1,7 +1,7 @@
 """The server that owns a channel: fixed, named by Sentinels, or by the slots of a cluster; no I/O.
 
-A driver asks `address` first. When that is None it goes through a `Discovery`. redis-py's own cluster and Sentinel clients are not used: they retry by themselves, which
-would publish an event twice, and each colour has another one.
+A driver asks `address` first. When that is None it goes through a `Discovery`. redis-py's own cluster and Sentinel clients
+are not used: they retry by themselves, which would publish an event twice, and each colour has another one.
 """
 
 from __future__ import annotations
@@ -125,7 +125,6 @@ class Discovery:
     connection.
 
     Args:
-        routes: take the answers.
         breakers: the one for unknown servers closes with a helpful answer.
         deadline: of the search and the connection after it (seconds, monotonic).
     """

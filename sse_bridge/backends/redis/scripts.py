@@ -75,7 +75,6 @@ class Codec:
     """Encodes the commands of one bridge and decodes their replies.
 
     Args:
-        keys: builds names.
         replay_size: entries kept per channel.
         replay_seconds: how long entries are kept after the last append.
         sharded: announce with SPUBLISH, in the channel's own slot of a cluster.

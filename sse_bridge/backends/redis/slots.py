@@ -22,11 +22,7 @@ class Slot:
 
 
 class Slots:
-    """A semaphore over `Slot` objects; see the module. Safe for threads and greenlets.
-
-    Args:
-        limit: the number of slots.
-    """
+    """A semaphore over at most `limit` `Slot` objects; see the module. Safe for threads and greenlets."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

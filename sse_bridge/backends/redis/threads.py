@@ -110,12 +110,7 @@ class Connection:
 
 
 class Client:
-    """The connections of this process to one target; after a fork the child starts with none.
-
-    Args:
-        target: the parsed URL.
-        attempt_seconds: the time of one attempt to get its answer.
-    """
+    """The connections of this process to one target; after a fork the child starts with none."""
 
     def __init__(self, target: Target, attempt_seconds: float) -> None:
         self._target = target

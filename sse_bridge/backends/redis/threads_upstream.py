@@ -44,10 +44,8 @@ class LinkRunner:
     server.
 
     Args:
-        connect: makes a connection; may block and raise.
-        link: encodes and decodes the bytes.
         sink_lock: held while the sink is called, shared by all runners of an upstream.
-        on_strays: takes the channels that this server gave up; None: there is no other server.
+        on_dropped: takes the channels that this server gave up; None: there is no other server.
         on_failure: called after each attempt to connect that failed.
     """
 

@@ -40,11 +40,7 @@ _MEMBER: Final = re.compile(r"([\w!#$%&'*+.^`|~-]+)(?:\s*;\s*q=(0(?:\.[0-9]{0,3}
 
 
 class Coding(Protocol):
-    """One connection's coding; one thread at a time.
-
-    Attributes:
-        name: the value of ``Content-Encoding``.
-    """
+    """One connection's coding; one thread at a time. `name` is the value of ``Content-Encoding``."""
 
     @property
     def name(self) -> str: ...

@@ -12,11 +12,7 @@ Compressor = tuple[Callable[[bytes], bytes], Callable[[], bytes]]
 
 
 class OwnContext:
-    """One connection's compressor, with the history of its stream.
-
-    Args:
-        make: called at the first bytes, since a compressor holds memory.
-    """
+    """One connection's compressor, with the history of its stream; made at the first bytes, since it holds memory."""
 
     __slots__ = ("_encode", "_finish", "_make", "name")
 
@@ -60,9 +56,8 @@ def _installed(make: Callable[[], Compressor]) -> bool:
 
 
 def _gzip(level: int) -> Compressor:
-    compressor = zlib.compressobj(
-        level, zlib.DEFLATED, 16 + 13, 6
-    )  # 16: with header and trailer; 2**13 bytes of window
+    # 16: with header and trailer; 2**13 bytes of window
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 16 + 13, 6)
     return (lambda data: compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)), compressor.flush
 
 

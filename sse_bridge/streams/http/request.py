@@ -32,9 +32,7 @@ class StreamRequest:
         channels: ``?channel=a&channel=b`` or ``?channels=a,b``: the client's choice; only mounted routes use it, behind
             their authorize hook.
         format: ``?format=`` (sse, ndjson, text).
-        accept: the Accept header.
-        accept_encoding: the Accept-Encoding header.
-        origin: the Origin header, for CORS.
+        accept, accept_encoding, origin: the headers.
     """
 
     last_event_id: str | None = None

@@ -39,12 +39,9 @@ class Bodies(Protocol):
     """Makes the body of the colour that the server needs; one of them, once.
 
     `server` comes from the WSGI environ, where `PushMiddleware` puts it.
-
-    Attributes:
-        runs_code: whether a body runs the application's code.
     """
 
-    runs_code: ClassVar[bool]
+    runs_code: ClassVar[bool]  # whether a body runs the application's code
 
     def sync_body(self, server: ServerWrite | None = None) -> SyncBody: ...
 

@@ -30,11 +30,7 @@ _NO_LIMIT: Final = sys.maxsize  # max_event_bytes protects the log, and an item 
 
 
 def item_frame(item: Any, format: Format, filter: Filter) -> bytes:
-    """The whole frame of one item; empty if the filter hides it.
-
-    Raises:
-        InvalidInput: the item has no JSON form, or a type or an id breaks its rule.
-    """
+    """The whole frame of one item, empty if the filter hides it; raises `InvalidInput` for a bad type, id or data."""
     channel, event_type, id = "", None, None
     visibility = "u"
     if isinstance(item, str):

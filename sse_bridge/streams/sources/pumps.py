@@ -37,7 +37,7 @@ class Pump:
         finished: no further frame follows.
         cut: the source failed, and the format cannot say so.
         stopped: the body needs no more frames.
-        turned: a source of the other colour that a callable made, and that another pump must run.
+        other_colour: a source of the other colour that a callable made, and that another pump must run.
         wake: makes the body call `take`.
     """
 

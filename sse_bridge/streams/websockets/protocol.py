@@ -45,9 +45,8 @@ from ..lifecycle.deadlines import Deadlines, Reason
 from ..lifecycle.ending import CLOSE_DONE, close_code, last_frame, refusal_error, retry_ms
 from .messages import Cancel, Command, Custom, Rejected, Subscribe, Unsubscribe, error_frame, parse_command
 
-SUBPROTOCOL: Final = (
-    "sse-bridge.v1"  # chosen where the client offers it; a browser that offers one insists on an answer
-)
+# chosen where the client offers it; a browser that offers one insists on an answer
+SUBPROTOCOL: Final = "sse-bridge.v1"
 BURST_SECONDS: Final = 4.0  # of messages may come at once, for a page that subscribes widget by widget
 IDLE_SECONDS: Final = 60.0  # a connection that follows nothing for so long is closed
 
@@ -75,10 +74,7 @@ class WebSocketScript:
     In between the driver sends the messages of `pull` and waits for a wake of the reader, or until `next_due`.
 
     Args:
-        bridge: makes the wishes.
-        filter: hides events from clients; those that are not for browsers are hidden unless it names visibilities.
-        policy: the treatment of a slow client.
-        queue_size: of the policy.
+        filter, policy, queue_size: as for `stream_channels`.
         now: when the session began.
         fixed: the server chose the channels; the client cannot change them.
 
@@ -198,11 +194,7 @@ class WebSocketScript:
         return dataclasses.replace(subscribe_request, positions=tuple(positions.values()), invalid=invalid)
 
     def opened(self, channels: Sequence[str], follower: Follower | None, grant: Grant | None, now: float) -> bytes:
-        """The answer to a subscribe or unsubscribe that was carried out; `pull` may follow.
-
-        Args:
-            grant: as for `subscribe_request`.
-        """
+        """The answer to a subscribe or unsubscribe that was carried out with `subscribe_request`; `pull` may follow."""
         self.channels = tuple(channels)
         self._idle_from = now
         if grant is not None:
@@ -265,11 +257,7 @@ class WebSocketScript:
         return WEBSOCKET_FORMAT.control("stream.pong", {})
 
     def reply(self, command: Cancel | Custom, result: Any) -> bytes:
-        """A hook's result as a message: ``stream.cancelled``, or ``stream.reply`` with ``{"to", "result"}``.
-
-        Raises:
-            ValueError: the answer has no JSON form, as for `Bridge.publish`.
-        """
+        """A hook's result as ``stream.cancelled``, or ``stream.reply`` with ``{"to", "result"}``; raises as `encode_data`."""
         kind, data = encode_data(result, sys.maxsize)
         answer = {"result": data.decode() if kind == "T" else json.loads(data)}
         if isinstance(command, Cancel):

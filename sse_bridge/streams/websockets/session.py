@@ -53,8 +53,6 @@ class WebSocketSession:
     """See the module. On one loop; `end_by` from any thread.
 
     Args:
-        bridge: gives hub, registry and wishes.
-        script: made for this connection.
         send: sends one text message; it may wait for a slow client, and OSError means that the client is gone.
         authorize: gets all channels that would be followed, returns a value for `grant_of` or raises an
             `SSEBridgeError`; None: everything is allowed.
@@ -95,11 +93,7 @@ class WebSocketSession:
         return self._loop
 
     def received(self, message: str | bytes) -> bool:
-        """Takes a text message of the client. Never waits, never raises.
-
-        Returns:
-            False: the connection ends with this message, and no more need be received.
-        """
+        """Takes a client's text message; never waits, never raises. False: the connection ends, and takes no more."""
         if self.breach is not None:
             return False
         command = self._script.received(message, time.monotonic())
