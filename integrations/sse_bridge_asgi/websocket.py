@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,30 +32,22 @@ from .access import Access, call_hook
 from .types import MessageHook, Receive, Scope, Send
 
 
+@dataclass(frozen=True)
 class WebSocketEndpoint:
     """Serves WebSockets; the arguments are those of `EventStreamApp`."""
 
-    def __init__(
-        self,
-        access: Access,
-        origins: tuple[str, ...],
-        start: Mapping[str, Any],
-        options: Mapping[str, Any],
-        on_cancel: MessageHook | None,
-        on_message: MessageHook | None,
-    ) -> None:
-        self._access = access
-        self._origins = origins
-        self._start = start
-        self._options = options
-        self._on_cancel = on_cancel
-        self._on_message = on_message
+    access: Access
+    origins: tuple[str, ...]
+    start: Mapping[str, Any]
+    options: Mapping[str, Any]
+    on_cancel: MessageHook | None
+    on_message: MessageHook | None
 
     async def serve(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, from the handshake to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
-        script = WebSocketScript(bridge, time.monotonic(), fixed=self._access.fixed, **self._options)
+        script = WebSocketScript(bridge, time.monotonic(), fixed=self.access.fixed, **self.options)
         try:
             first, grant = await self._admit(bridge, script, scope)
         except SSEBridgeError as error:
@@ -70,9 +63,9 @@ class WebSocketEndpoint:
             bridge,
             script,
             lambda text: send({"type": "websocket.send", "text": text}),
-            authorize=partial(self._access.grant, scope),
-            on_cancel=_bound(self._on_cancel, scope),
-            on_message=_bound(self._on_message, scope),
+            authorize=partial(self.access.grant, scope),
+            on_cancel=_bound(self.on_cancel, scope),
+            on_message=_bound(self.on_message, scope),
         )
         await serve_session(session, first, grant, receive, send)
 
@@ -80,18 +73,18 @@ class WebSocketEndpoint:
         self, bridge: Bridge, script: WebSocketScript, scope: Scope
     ) -> tuple[Subscribe | None, Grant | None]:
         """The subscription in the query and the hook's grant; raises a refusal."""
-        check_origin(lower_headers(scope["headers"]), self._origins)
+        check_origin(lower_headers(scope["headers"]), self.origins)
         request = scope_request(scope)
         first = script.first(request)
-        if self._access.fixed:
-            channels = await self._access.channels(scope, ())
+        if self.access.fixed:
+            channels = await self.access.channels(scope, ())
             first = Subscribe(channels, request.last_event_id, request.start, request.last)
             if request.start is None and request.last is None:
-                first = Subscribe(channels, request.last_event_id, **self._start)
+                first = Subscribe(channels, request.last_event_id, **self.start)
         if first is None:
             return None, None
         bridge.subscribe_request(first.channels)  # raises for invalid names before a hook sees them
-        grant = await self._access.grant(scope, first.channels)
+        grant = await self.access.grant(scope, first.channels)
         script.subscribe_request(first, None, grant)  # checks the rest while a status can still be sent
         return first, grant
 

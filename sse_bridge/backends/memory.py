@@ -22,6 +22,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -47,20 +48,18 @@ _IDEMPOTENCY_SECONDS: Final = 300.0
 Room = TypeVar("Room")  # a lock or a future on which a publisher waits
 
 
+@dataclass(slots=True, eq=False)
 class Log:
     """One channel's meta and list, made with the first entry."""
 
-    __slots__ = ("check", "closed", "entries", "epoch", "keys", "size", "top", "touched")
-
-    def __init__(self, epoch: bytes, now: float) -> None:
-        self.epoch = epoch
-        self.top = 0
-        self.check = GENESIS
-        self.closed = False
-        self.entries: deque[Entry] = deque()
-        self.size = 0
-        self.touched = now
-        self.keys: OrderedDict[str, tuple[float, int, bytes]] = OrderedDict()
+    epoch: bytes
+    touched: float
+    top: int = 0
+    check: bytes = GENESIS
+    closed: bool = False
+    entries: deque[Entry] = field(default_factory=deque)
+    size: int = 0
+    keys: OrderedDict[str, tuple[float, int, bytes]] = field(default_factory=OrderedDict)
 
 
 class MemoryBackend(SyncBackend):
@@ -76,10 +75,7 @@ class MemoryBackend(SyncBackend):
     can_control = True
 
     def __init__(
-        self,
-        settings: Settings,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, settings: Settings, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings = settings
         self._wall = wall

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -31,24 +31,20 @@ REST_SECONDS: Final = 0.5  # a channel's pause after a refusal that may pass
 EXPIRE_SECONDS: Final = 1.0  # between two searches of all channels for letters that are too old
 
 
+@dataclass(slots=True, eq=False)
 class Letter:
     """One append that waits."""
 
-    __slots__ = ("batch", "error", "since", "size")
-
-    def __init__(self, batch: Append, size: int, since: float, error: str) -> None:
-        self.batch = batch
-        self.size = size
-        self.since = since
-        self.error = error
+    batch: Append
+    size: int
+    since: float
+    error: str
 
 
+@dataclass(slots=True, eq=False)
 class _Queue:
-    __slots__ = ("letters", "rest_until")
-
-    def __init__(self) -> None:
-        self.letters: deque[Letter] = deque()
-        self.rest_until = 0.0
+    letters: deque[Letter] = field(default_factory=deque)
+    rest_until: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import unquote
 
 from .parser import BrokenStream
@@ -15,15 +16,11 @@ _Receive = Callable[[], Awaitable[dict[str, Any]]]
 ASGIApp = Callable[[Any, _Receive, Any], Awaitable[None]]
 
 
-class _Request(NamedTuple):
-    headers: Mapping[str, str]
-
-
 class _Response:
     """An ASGI app's response while it is being sent."""
 
-    def __init__(self, request: _Request) -> None:
-        self.request = request
+    def __init__(self, sent: Mapping[str, str]) -> None:
+        self.request = SimpleNamespace(headers=sent)
         self.status_code = 0
         self.headers: dict[str, str] = {}
         self.started = asyncio.Event()
@@ -73,7 +70,7 @@ async def asgi_stream(
     Raises:
         BrokenStream: the status is not 200, or the app did not answer or end in time.
     """
-    response, gone, requested = _Response(_Request(headers or {})), asyncio.Event(), False
+    response, gone, requested = _Response(headers or {}), asyncio.Event(), False
     plain, _, query = path.partition("?")
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,

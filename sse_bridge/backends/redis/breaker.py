@@ -20,6 +20,7 @@ Shared by all threads and event loops of a process. Times are seconds of `time.m
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...runtime.chance import CHANCE
@@ -33,23 +34,15 @@ Admission = Literal["go", "probe", "stay"]
 Key = Address | tuple[Literal["writes"], Address | None] | None
 
 
+@dataclass(slots=True, eq=False)
 class _Open:
-    """The state of a server's breaker while it is open or half-open.
+    """The state of a server's breaker while it is open or half-open."""
 
-    Attributes:
-        since: when the call began that missed its deadline.
-        until: when the next probe may go.
-        probing_until: half-open until then; after that a probe without an outcome counts as given up.
-    """
-
-    __slots__ = ("pause", "probing_until", "since", "until", "why")
-
-    def __init__(self, since: float, pause: float, until: float, why: str) -> None:
-        self.since = since
-        self.pause = pause
-        self.until = until
-        self.why = why
-        self.probing_until = 0.0
+    since: float  # when the call began that missed its deadline
+    pause: float
+    until: float  # when the next probe may go
+    why: str
+    probing_until: float = 0.0  # half-open until then; after that a probe without an outcome counts as given up
 
 
 class Breakers:
