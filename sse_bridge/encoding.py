@@ -146,14 +146,9 @@ def _loaded(classes: tuple[tuple[str, str], ...]) -> Iterator[type]:
 
 
 class _JsonKeys:
-    """Renames keys to those of `json` where pydantic's differ; keys inside pydantic models and dataclasses stay.
+    """Renames keys to those of `json` where pydantic's differ; keys inside pydantic models and dataclasses stay."""
 
-    Attributes:
-        met_iterator: whether the data holds an iterator, which the first encoding has exhausted.
-    """
-
-    def __init__(self) -> None:
-        self.met_iterator = False
+    met_iterator = False  # whether the data holds an iterator, which the first encoding has exhausted
 
     def rename(self, value: Any) -> Any:
         """`value` with renamed keys; the same object if no key changes."""

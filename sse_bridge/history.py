@@ -33,10 +33,6 @@ class History:
 
     Without a filter one page is enough. With one, pages follow until `limit` events are found, or the newest entry at the
     call's beginning is reached, so that a busy channel cannot prolong the call for ever.
-
-    Attributes:
-        request: the read of the next page; None: `events` is complete.
-        events: the events found so far.
     """
 
     def __init__(

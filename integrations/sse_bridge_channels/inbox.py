@@ -28,16 +28,12 @@ READY_SECONDS: Final = 5.0  # a stream tries to open for the same time
 
 @dataclass(eq=False)
 class Followed:
-    """One followed channel.
-
-    Attributes:
-        active: False once the channel was unfollowed, whose queued items are then dropped.
-    """
+    """One followed channel."""
 
     channel: str
     subscription: Any
     task: asyncio.Task[None] | None = None
-    active: bool = True
+    active: bool = True  # False once the channel was unfollowed, whose queued items are then dropped
 
 
 class Inbox:

@@ -16,17 +16,11 @@ PROGRAMS = ("gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-s
 
 @dataclass(frozen=True)
 class Server:
-    """The recognised server.
+    """The recognised server."""
 
-    Attributes:
-        program: one of `PROGRAMS`; None in a management command, a test, or under an unknown server.
-        workers: the number of worker processes.
-        worker_class: of gunicorn: sync, gthread, gevent, uvicorn.workers.UvicornWorker …
-    """
-
-    program: str | None
-    workers: int | None
-    worker_class: str | None
+    program: str | None  # one of `PROGRAMS`; None in a management command, a test, or under an unknown server
+    workers: int | None  # the number of worker processes
+    worker_class: str | None  # of gunicorn: sync, gthread, gevent, uvicorn.workers.UvicornWorker …
 
 
 def seen_server(argv: Sequence[str], environ: Mapping[str, str]) -> Server:

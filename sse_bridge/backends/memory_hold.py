@@ -21,11 +21,7 @@ class Holder(Protocol):
 
 
 class Hold:
-    """A reader's claim on publishers that it stays `capacity` entries behind at most.
-
-    Attributes:
-        offset: the reader's position; publishers wait while the log is `capacity` entries ahead.
-    """
+    """A reader's claim on publishers, which wait while the log is `capacity` entries ahead of the reader's `offset`."""
 
     __slots__ = ("__weakref__", "_backend", "_channel", "_key", "capacity", "offset")
 

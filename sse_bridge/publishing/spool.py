@@ -63,19 +63,12 @@ class MergedAppend:
 
 @dataclass(frozen=True)
 class Step:
-    """The flusher's next work: one of these, else a wait.
+    """The flusher's next work: one of these, else a wait."""
 
-    Attributes:
-        probe: ask the broker for the head of this channel, and call `probed`.
-        appends: make these, and call `settle` for each.
-        letters: put these dead letters into the broker, and call `stored`.
-        wait: seconds until the next step.
-    """
-
-    probe: str | None = None
-    appends: tuple[MergedAppend, ...] = ()
-    letters: tuple[DeadLetter, ...] = ()
-    wait: float = 0.0
+    probe: str | None = None  # ask the broker for the head of this channel, and call `probed`
+    appends: tuple[MergedAppend, ...] = ()  # make these, and call `settle` for each
+    letters: tuple[DeadLetter, ...] = ()  # put these dead letters into the broker, and call `stored`
+    wait: float = 0.0  # seconds until the next step
 
 
 class Spool:

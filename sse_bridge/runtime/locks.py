@@ -88,15 +88,12 @@ class Turn:
             turns.free += [turn]  # no call, which an exception might end at its beginning
 
     A caller interrupted between these lines drops the token, whose finalizer gives the turn back.
-
-    Attributes:
-        free: holds the token while no caller has the turn.
     """
 
     __slots__ = ("__weakref__", "free")
 
     def __init__(self) -> None:
-        self.free: deque[object] = deque([_Token(weakref.ref(self))])
+        self.free: deque[object] = deque([_Token(weakref.ref(self))])  # the token, while no caller has the turn
 
     def take(self) -> object | None:
         """The turn's token; None: another caller has it."""

@@ -13,13 +13,9 @@ from typing import Protocol
 
 
 class Owned(Protocol):
-    """A reader or a source member; `close` may be called again after an exception ended it early.
+    """A reader or a source member; `close` may be called again after an exception ended it early."""
 
-    Attributes:
-        owner: the member's key in `Owners`; None: no owner.
-    """
-
-    owner: weakref.ref[object] | None
+    owner: weakref.ref[object] | None  # the member's key in `Owners`
 
     def close(self) -> None: ...
 

@@ -15,6 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -37,11 +38,7 @@ TRIPS: Final = 2  # at once to one server: Redis works on one while the client e
 
 
 class _Waiting:
-    """An append and its caller's future.
-
-    Attributes:
-        size: roughly the bytes that Redis announces for it.
-    """
+    """An append and its caller's future."""
 
     __slots__ = ("batch", "future", "since", "size")
 
@@ -52,24 +49,16 @@ class _Waiting:
         size = 0
         for _, head, data in batch.entries:
             size += len(data) + len(head) + 70
-        self.size = size
+        self.size = size  # roughly the bytes that Redis announces for the append
 
 
+@dataclass(slots=True, eq=False)
 class _ServerQueue:
-    """The appends to one server.
+    """The appends to one server."""
 
-    Attributes:
-        ready: channels with appends waiting and none in flight.
-        tasks: the tasks that send.
-        called: whether a task was made that has not looked at the queue yet.
-    """
-
-    __slots__ = ("called", "ready", "tasks")
-
-    def __init__(self) -> None:
-        self.ready: deque[str] = deque()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.called = False
+    ready: deque[str] = field(default_factory=deque)  # channels with appends waiting and none in flight
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # the tasks that send
+    called: bool = False  # whether a task was made that has not looked at the queue yet
 
 
 class _PendingCall(AppendCall):

@@ -50,11 +50,7 @@ class _LoopSide:
 
 
 class RedisBackend:
-    """The contract on Redis; see the module.
-
-    Attributes:
-        name: ``redis``, ``sentinel`` or ``cluster``.
-    """
+    """The contract on Redis; see the module. Its `name` is ``redis``, ``sentinel`` or ``cluster``."""
 
     can_block = False
     can_control = True

@@ -46,14 +46,10 @@ class _Open:
 
 
 class Breakers:
-    """The breakers of all servers; see the module.
-
-    Attributes:
-        open: the servers that are open or half-open; usually empty, which costs callers one look.
-    """
+    """The breakers of all servers; see the module."""
 
     def __init__(self) -> None:
-        self.open: dict[Key, _Open] = {}
+        self.open: dict[Key, _Open] = {}  # open and half-open ones; usually empty, which costs callers one look
         self._answered_at: dict[Address | None, float] = {}
         self._written_at: dict[Address | None, float] = {}
         self._lock = threading.RLock()  # reentrant: a finalizer may take it on the same thread

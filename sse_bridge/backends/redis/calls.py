@@ -25,36 +25,22 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """One script call.
-
-    Attributes:
-        channel: determines the server.
-        result: set on success.
-        error: set on a final failure.
-        done: whether either is set.
-        ask: the node to which an ASK reply sent this call alone, while its slot moves.
-        pause: whether to wait before the next attempt; False after replies such as NOSCRIPT or MOVED.
-        whole: whether to send the script's source, since the broker does not know its hash.
-        sent_at: when the last attempt was sent (seconds, monotonic).
-        asked: the server of the last attempt; None: none was known.
-        away: whether the last attempt had no answer, or one by which its server can serve no call now.
-        unwritable: whether that server still serves reads.
-    """
+    """One script call; its channel determines the server."""
 
     repeatable = True  # executing it twice does no harm
     writes = False  # a server that takes no writes refuses the call
 
     # Class attributes as defaults save 0.2 µs an append, since most calls change only two of them.
     result: T | None = None
-    error: SSEBridgeError | None = None
-    done = False
-    ask: Address | None = None
-    pause = False
-    whole = False
-    sent_at = 0.0
-    asked: Address | None = None
-    away = False
-    unwritable = False
+    error: SSEBridgeError | None = None  # set on a final failure
+    done = False  # whether either is set
+    ask: Address | None = None  # the node to which an ASK reply sent this call alone, while its slot moves
+    pause = False  # whether to wait before the next attempt; False after replies such as NOSCRIPT or MOVED
+    whole = False  # whether to send the script's source, since the broker does not know its hash
+    sent_at = 0.0  # when the last attempt was sent (seconds, monotonic)
+    asked: Address | None = None  # the server of the last attempt; None: none was known
+    away = False  # whether the last attempt had no answer, or one by which its server can serve no call now
+    unwritable = False  # whether a server that is `away` still serves reads
     _unknown_since: float | None = None
     _last_trouble: BaseException | str = "no attempt was made"
 
@@ -167,11 +153,7 @@ class Call(Generic[T]):
 
 
 class AppendCall(Call[Appended]):
-    """An append to one channel.
-
-    Attributes:
-        alone: whether to repeat it alone, after a refusal that may concern only calls combined with it.
-    """
+    """An append to one channel."""
 
     writes = True
 
@@ -188,7 +170,7 @@ class AppendCall(Call[Appended]):
     def __init__(self, codec: Codec, batch: Append) -> None:
         super().__init__(codec, batch.channel)
         self.batch = batch
-        self.alone = False
+        self.alone = False  # whether to repeat it alone, after a refusal that may concern only calls combined with it
         self._unknown_since = batch.unknown_since
         # A retry cannot search the log for an ephemeral event, so sending it again might duplicate it.
         self.repeatable = not batch.ephemeral

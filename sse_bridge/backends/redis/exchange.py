@@ -74,19 +74,14 @@ class CombinedAppends:
 
 
 class Exchange:
-    """One payload, its replies in order, and the outcome of a broken connection.
-
-    Attributes:
-        payload: the bytes to send.
-        wrong_routes: whether a reply showed that this server is not, or no longer, the one to ask.
-    """
+    """One payload, its replies in order, and the outcome of a broken connection."""
 
     def __init__(self, calls: Sequence[Call[Any]], address: Address, now: float) -> None:
         commands: Sequence[Command] = calls
         if len(calls) > 1 and calls[0].codec.groups:
             commands = list(_commands(calls))
         self.payload = b"".join([command.command(now) for command in commands])
-        self.wrong_routes = False
+        self.wrong_routes = False  # whether a reply showed that this server is not, or no longer, the one to ask
         self._address = address
         self._waiting = deque(commands)
         self._skip = bool(commands[0].ask)

@@ -34,12 +34,8 @@ class PubSubLink:
         timeout: seconds of silence after which the link counts as lost; after half of it a PING is sent.
 
     Attributes:
-        wanted: pub/sub channel → channel, of all wanted subscriptions.
         dropped: channels that this server of a cluster gave up or redirected; the driver takes them and finds them
             another place. Refused channels, and those of a single server, are subscribed here again instead.
-        retry_at: when to call `tick` for such a retry.
-        changed: `dropped` or `retry_at` has changed since the driver last reset this.
-        fruitful: whether this connection received anything, so that the next attempt need not wait long.
     """
 
     def __init__(self, keys: Keys, sink: Sink, sharded: bool, timeout: float) -> None:
@@ -49,11 +45,11 @@ class PubSubLink:
         self._subscribe, self._unsubscribe = (
             (b"SSUBSCRIBE", b"SUNSUBSCRIBE") if sharded else (b"SUBSCRIBE", b"UNSUBSCRIBE")
         )
-        self.wanted: dict[bytes, str] = {}
+        self.wanted: dict[bytes, str] = {}  # pub/sub channel → channel, of all wanted subscriptions
         self.dropped: list[str] = []
-        self.retry_at = math.inf
-        self.changed = False
-        self.fruitful = False
+        self.retry_at = math.inf  # when to call `tick` for a retry of refused channels
+        self.changed = False  # whether `dropped` or `retry_at` has changed since the driver last reset this
+        self.fruitful = False  # whether this connection received anything, so that the next attempt need not wait long
         self._open = False
         # unanswered commands in order, since an error reply does not name its channel
         self._asked: deque[tuple[bytes, bytes]] = deque()

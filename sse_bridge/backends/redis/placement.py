@@ -26,10 +26,6 @@ class Placement:
 
     Args:
         routes: the addresses by channel; discover before calling `orders` while `needs_routes`.
-
-    Attributes:
-        needs_routes: whether routes are unknown or have proved wrong.
-        attempts: how many rounds in a row have left something to do; 0: nothing is left.
     """
 
     def __init__(self, routes: Routes) -> None:
@@ -42,7 +38,7 @@ class Placement:
         self._fresh: dict[str, None] = {}  # unplaced channels whose owner was not looked up yet
         self._misrouted: set[str] = set()  # channels whose route proved wrong
         self._stale = False
-        self.attempts = 0
+        self.attempts = 0  # rounds in a row that have left something to do
 
     def want(self, channels: Iterable[str]) -> None:
         for channel in channels:
@@ -77,6 +73,7 @@ class Placement:
 
     @property
     def needs_routes(self) -> bool:
+        """Whether routes are unknown or have proved wrong."""
         if self._stale:
             return True
         if self._routes.owners is not self._owners:

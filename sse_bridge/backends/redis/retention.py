@@ -29,21 +29,13 @@ Mode = Literal["keep", "update", "adopt", "set", "show"]
 
 
 class Stored(NamedTuple):
-    """The retention stored under the prefix.
+    """The retention stored under the prefix."""
 
-    Attributes:
-        version: of the layout, see `LAYOUT_VERSION`.
-        replay_size: entries per channel.
-        replay_seconds: how long after the last append.
-        generation: how often values were stored, from 1; 0: none are stored, and these are the caller's own.
-        changed_ms: time of the last change by the broker's clock (milliseconds since 1970); 0: never since the first use.
-    """
-
-    version: bytes
-    replay_size: int
-    replay_seconds: float
-    generation: int
-    changed_ms: int
+    version: bytes  # of the layout, see `LAYOUT_VERSION`
+    replay_size: int  # entries per channel
+    replay_seconds: float  # how long after the last append
+    generation: int  # how often values were stored, from 1; 0: none are stored, and these are the caller's own
+    changed_ms: int  # the last change by the broker's clock (milliseconds since 1970); 0: never since the first use
 
 
 class RetentionCall(Call[Stored]):
@@ -105,23 +97,14 @@ class RetentionCall(Call[Stored]):
 
 
 class Retention:
-    """The stored retention as one process knows it. Safe for any number of threads: values are replaced as a whole.
-
-    Args:
-        codec: receives the values in force.
-        now: when the settings were made (seconds, monotonic).
-
-    Attributes:
-        known: the values read last; None before the first use.
-        look_at: when to read again (seconds, monotonic).
-    """
+    """The stored retention as one process knows it. Safe for any number of threads: values are replaced as a whole."""
 
     def __init__(self, codec: Codec, settings: Settings, now: float) -> None:
         self._codec = codec
         self._settings = settings
-        self._made = now
-        self.known: Stored | None = None
-        self.look_at = now
+        self._made = now  # when the settings were made (seconds, monotonic)
+        self.known: Stored | None = None  # the values read last; None before the first use
+        self.look_at = now  # when to read again (seconds, monotonic)
 
     def call(self, now: float) -> RetentionCall:
         """The read that is due."""

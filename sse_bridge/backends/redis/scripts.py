@@ -78,15 +78,12 @@ class Codec:
         replay_size: entries kept per channel.
         replay_seconds: how long entries are kept after the last append.
         sharded: announce with SPUBLISH, in the channel's own slot of a cluster.
-
-    Attributes:
-        groups: whether one command may append to several channels; not in a cluster, where each has its own slot.
     """
 
     def __init__(self, keys: Keys, replay_size: int, replay_seconds: float, sharded: bool) -> None:
         self.keys = keys
         self._sharded = sharded
-        self.groups = not sharded
+        self.groups = not sharded  # whether one command may append to several channels, which have slots of their own
         self.foreign_records = 0  # pages with foreign records read by this process
         self._foreign: set[str] = set()  # channels already reported
         self.retain(replay_size, replay_seconds)

@@ -91,9 +91,7 @@ class StartupRetries:
 class Probe:
     """A probe message that this process sends to itself like an announcement: Redis has separate ACLs for channels and keys.
 
-    Attributes:
-        subscribe: the command for the first connection.
-        announce: the command for the second.
+    `subscribe` is the command for the first connection, `announce` for the second.
     """
 
     def __init__(self, channel: bytes, sharded: bool) -> None:

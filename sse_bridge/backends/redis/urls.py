@@ -52,28 +52,16 @@ _SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed URL.
-
-    Attributes:
-        kind: one server, Sentinels that name the primary, or a cluster.
-        addresses: the server; the Sentinels; or some nodes of the cluster. A host that begins with ``/`` is the path
-            of a Unix socket, and its port is 0.
-        tls: whether connections use TLS.
-        database: the database's number; 0 on a cluster, which has no other.
-        service: the primary's name among the Sentinels.
-        options: keyword arguments of redis-py's connection besides the address and the database.
-        sentinel_options: the same for connections to Sentinels.
-        ignored: accepted options without effect.
-    """
+    """A parsed URL."""
 
     kind: Kind
-    addresses: tuple[Address, ...]
+    addresses: tuple[Address, ...]  # the server (port 0: a Unix socket), the Sentinels, or nodes of the cluster
     tls: bool = False
     database: int = 0
-    service: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    service: str = ""  # the primary's name among the Sentinels
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # for redis-py's connections, but the address
     sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()  # accepted options without effect
 
 
 def parse(url: str) -> Target:

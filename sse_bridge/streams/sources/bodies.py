@@ -195,11 +195,7 @@ class _SourceBody:
 
 
 class AsyncSourceBody(_SourceBody, LoopBody):
-    """An async iterator of bytes; see `LoopBody`.
-
-    Attributes:
-        on_end: called on the loop with the moment at which a write that the client does not take is given up.
-    """
+    """An async iterator of bytes; see `LoopBody`."""
 
     _prefers_async = True
     _script: SourceScript
@@ -207,6 +203,7 @@ class AsyncSourceBody(_SourceBody, LoopBody):
 
     def __init__(self, script: SourceScript, source: Any) -> None:
         super().__init__(script)
+        # called on the loop with the moment at which a write that the client does not take is given up
         self.on_end: Callable[[float], None] | None = None
         self._source = source
         self._member: LoopSourceMember | None = None

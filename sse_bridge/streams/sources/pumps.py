@@ -31,23 +31,15 @@ logger = logging.getLogger("sse_bridge.streams")
 
 
 class Pump:
-    """The frames of one source that wait for the body; not safe for threads by itself.
+    """The frames of one source that wait for the body; not safe for threads by itself."""
 
-    Attributes:
-        finished: no further frame follows.
-        cut: the source failed, and the format cannot say so.
-        stopped: the body needs no more frames.
-        other_colour: a source of the other colour that a callable made, and that another pump must run.
-        wake: makes the body call `take`.
-    """
-
-    wake: Callable[[], None]
+    wake: Callable[[], None]  # makes the body call `take`
 
     def __init__(self, script: SourceScript, source: Any) -> None:
-        self.finished = False
-        self.cut = False
-        self.stopped = False
-        self.other_colour: Any = None
+        self.finished = False  # no further frame follows
+        self.cut = False  # the source failed, and the format cannot say so
+        self.stopped = False  # the body needs no more frames
+        self.other_colour: Any = None  # a source that a callable made, and that a pump of its colour must run
         self._script = script
         self._source = source
         self._limit = script.max_write_bytes

@@ -42,11 +42,6 @@ class SourceScript(Script):
     """See the module; for one stream, which has no lifetime: an early end would lose the rest.
 
     `frame`, `completed` and `failed` are for the pump, the rest for the body.
-
-    Attributes:
-        joins: frames may be concatenated.
-        max_write_bytes: as the setting.
-        outcome: why the stream ended: ``completed``, ``error``, or the reason of an early end; empty before.
     """
 
     __slots__ = ("_filter", "_restarted", "_separator", "_told", "joins", "max_write_bytes", "outcome")
@@ -62,7 +57,7 @@ class SourceScript(Script):
         user: str | None = None,
     ) -> None:
         super().__init__(bridge, format, expires_at, user)
-        self.outcome = ""
+        self.outcome = ""  # the reason of the end: ``completed``, ``error``, or that of an early end; empty before
         self.joins = format.joins
         self.max_write_bytes = bridge.settings.max_write_bytes
         self._filter = filter
