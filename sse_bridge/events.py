@@ -72,11 +72,7 @@ class Text:
 
 
 def cached_by_name(longest: int) -> Callable[[Callable[[str], Result]], Callable[[str], Result]]:
-    """Caches a function of a name, the newest of which take `NAME_CACHE_BYTES` at most.
-
-    Args:
-        longest: bytes of the longest name and of its result.
-    """
+    """Caches a function of a name in `NAME_CACHE_BYTES` at most; the longest name and its result take `longest` bytes."""
     return lru_cache(maxsize=NAME_CACHE_BYTES // (_PLACE_BYTES + longest))
 
 

@@ -88,12 +88,7 @@ class Inbox:
     # for the mixins
 
     async def follow(self, bridge: Bridge, channel: str, **options: Any) -> None:
-        """Follows a channel, resubscribing one followed already; returns when no event can be missed any more.
-
-        Raises:
-            InvalidInput: the name or the position breaks a rule.
-            BackendUnavailable: the broker did not confirm in time.
-        """
+        """Follows a channel, resubscribing one followed already; returns when no event can be missed, raises as `follow`."""
         subscription = bridge.asubscribe(channel, **options)
         try:
             ready = await subscription.wait_ready(READY_SECONDS)

@@ -87,11 +87,7 @@ class Connection:
             handle.cancel()
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """Passes all further bytes to `protocol`; `ask` and `exchange` cannot be called any more.
-
-        Raises:
-            EOFError: the connection has ended, of which `protocol` would not be told.
-        """
+        """Passes all further bytes to `protocol`, for good; raises if the connection has ended, which `protocol` would miss."""
         self.writer.transport.set_protocol(protocol)
         if self._ended:
             raise self._end()

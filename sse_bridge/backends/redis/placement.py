@@ -22,11 +22,7 @@ Order = tuple[Address, bool, tuple[str, ...]]
 
 
 class Placement:
-    """The wanted channels and their primaries.
-
-    Args:
-        routes: the addresses by channel; discover before calling `orders` while `needs_routes`.
-    """
+    """The wanted channels and their primaries; discover routes before calling `orders` while `needs_routes`."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes

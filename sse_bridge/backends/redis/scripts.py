@@ -72,13 +72,7 @@ LETTERS: Final = Script(lua("letters"))
 
 
 class Codec:
-    """Encodes the commands of one bridge and decodes their replies.
-
-    Args:
-        replay_size: entries kept per channel.
-        replay_seconds: how long entries are kept after the last append.
-        sharded: announce with SPUBLISH, in the channel's own slot of a cluster.
-    """
+    """Encodes the commands of one bridge and decodes their replies; `sharded` in a cluster, where SPUBLISH announces."""
 
     def __init__(self, keys: Keys, replay_size: int, replay_seconds: float, sharded: bool) -> None:
         self.keys = keys
@@ -185,11 +179,7 @@ def error_code(text: str) -> str:
 
 
 def refusal(text: str, channel: str | None, purpose: str = "") -> BackendError | ChannelClosed:
-    """The exception for an error reply that no retry can change.
-
-    Args:
-        purpose: the operation, as the first words of the message.
-    """
+    """The exception for an error reply that no retry can change; the message begins with `purpose`."""
     code = error_code(text)
     where = f"channel {channel!r}" if channel else "Redis"
     if code == "CLOSED":

@@ -53,12 +53,7 @@ class Coding(Protocol):
 
 
 class SharedBlocks:
-    """Payloads as deflate blocks, made once for all streams of the process; thread-safe.
-
-    Args:
-        level: zlib's, 1 to 9.
-        threshold: payloads shorter than this (bytes) are stored.
-    """
+    """Payloads as deflate blocks, made once for all streams of the process, below `threshold` bytes stored; thread-safe."""
 
     def __init__(self, level: int, threshold: int) -> None:
         self._level = level
@@ -127,12 +122,8 @@ class SharedGzip:
 
 
 def coding_for(settings: Settings, accept_encoding: str | None) -> Coding | None:
-    """The coding for a client; None: send the bytes as they are.
-
-    Args:
-        accept_encoding: the header, several lines joined by commas; None accepts no coding here, since clients without
-            the header (curl, scripts) often cannot decode.
-    """
+    """The coding for a client; None: send the bytes as they are, as to clients without the header, which often cannot
+    decode (curl, scripts)."""
     if settings.compression == "none" or not accept_encoding:
         return None
     if settings.compression == "gzip":

@@ -74,14 +74,11 @@ class ThreadDriver:
 
 
 class PrivateLoopDriver:
-    """An async source for a sync body.
+    """An async source for a sync body; raises `AsyncContextError` on a thread that runs an event loop.
 
     Under gevent one thread holds many greenlets and can run one loop only, so the loop is made, run and closed on a
     native thread of its own, for which the greenlet waits. (Its selector and its sockets belong to the gevent hub of
     the thread that makes them; another thread that used them corrupts the heap.)
-
-    Raises:
-        AsyncContextError: this thread runs an event loop.
     """
 
     def __init__(self, script: SourceScript, source: Any) -> None:
@@ -114,10 +111,9 @@ class PrivateLoopDriver:
                 self._finish()
 
     def stop(self, *, here: bool = True) -> None:
-        """Closes the source and the loop. Idempotent, from any thread.
+        """Closes the source and the loop, from any thread; idempotent.
 
-        Args:
-            here: the source is closed on return, unless another thread is in `wait`; False: the caller may not wait.
+        The source is closed on return, unless another thread is in `wait`, or the caller may not wait (`here` is False).
         """
         with self._lock:
             if self._stopped:
