@@ -89,7 +89,7 @@ def encode_data(data: Any, max_event_bytes: int) -> tuple[str, bytes]:
 
 def lazy_text(value: Any) -> str | None:
     """The text of a lazy translation in the current language; None for other values."""
-    return str(value) if any(isinstance(value, cls) for cls in _loaded(_LAZY_TEXTS)) else None
+    return str(value) if any(_is_a(value, module, name) for module, name in _LAZY_TEXTS) else None
 
 
 def _text(value: Any) -> bytes:
@@ -128,8 +128,7 @@ def _stand_in(value: Any) -> Any:
     if text is not None:
         return text
     for module, name, what, instead in _REFUSED:
-        cls = getattr(sys.modules.get(module), name, None)
-        if cls is not None and isinstance(value, cls):
+        if _is_a(value, module, name):
             # __class__, since a lazy object such as request.user reports there the class of its target
             of = getattr(value, "model", None) or value.__class__
             raise _RefusedData(f"{what} ({of.__module__}.{of.__qualname__}), which has none: {instead}")
@@ -138,11 +137,9 @@ def _stand_in(value: Any) -> Any:
     raise _RefusedData(f"{type(value).__module__}.{type(value).__qualname__}, which has none")
 
 
-def _loaded(classes: tuple[tuple[str, str], ...]) -> Iterator[type]:
-    for module, name in classes:
-        cls = getattr(sys.modules.get(module), name, None)
-        if cls is not None:
-            yield cls
+def _is_a(value: Any, module: str, name: str) -> bool:
+    cls = getattr(sys.modules.get(module), name, None)
+    return cls is not None and isinstance(value, cls)
 
 
 class _JsonKeys:

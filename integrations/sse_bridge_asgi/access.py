@@ -41,7 +41,8 @@ class Access:
                 "scope and the channels that returns False, True or a Grant; to let everybody read everything, say "
                 "authorize=lambda scope, channels: True; or choose the channels yourself with channels="
             )
-        for name, hook in (("authorize", authorize), ("channels", None if _are_names(channels) else channels)):
+        names = channels is None or isinstance(channels, str) or hasattr(channels, "__iter__")
+        for name, hook in (("authorize", authorize), ("channels", None if names else channels)):
             if hook is not None and not callable(hook):
                 raise ConfigurationError(f"{name}= must be callable, got {hook!r:.100}")
         self._channels = channels if callable(channels) or channels is None else _names(channels)
@@ -68,10 +69,6 @@ class Access:
             return grant_of(True)
         waiting = awaited(hook, hook(scope, channels)) if self._waits else call_hook(hook, scope, channels)
         return grant_of(await waiting)
-
-
-def _are_names(channels: Any) -> bool:
-    return channels is None or isinstance(channels, str) or hasattr(channels, "__iter__")
 
 
 def _names(channels: Any) -> tuple[str, ...]:

@@ -103,7 +103,8 @@ class _Answer:
 
     async def is_stream(self) -> bool:
         """Whether a stream is to be served; call after the inner app has returned."""
-        if self._stream is not None and self._nonce not in (None, self._body()) and not self._is_head():
+        body = self._body()
+        if self._stream is not None and self._nonce not in (None, body) and (body or not self._head_only):
             await self._release()
         return self._stream is not None
 
@@ -157,9 +158,6 @@ class _Answer:
         kinds = {"http.response.body", "http.response.trailers"}
         pieces = [message.get("body", b"") if message["type"] in kinds else b"\n" for message in self._held[1:]]
         return b"".join(pieces)
-
-    def _is_head(self) -> bool:
-        return self._head_only and not self._body()
 
     async def _release(self) -> None:
         """Sends the held answer unchanged."""
