@@ -161,9 +161,8 @@ class TaskFollower:
             return
         self._told_at[task_id] = now
         percent = None if not total else round(100 * current / total, 1)
-        self._publish(
-            task, task_id, "progress", {"current": current, "total": total, "percent": percent, "message": message}
-        )
+        data = {"current": current, "total": total, "percent": percent, "message": message}
+        self._publish(task, task_id, "progress", data)
 
     # the signals' receivers
 
@@ -179,9 +178,8 @@ class TaskFollower:
         self._publish(sender, request.id, "retried", {"retries": request.retries, "reason": self._reason(reason)})
 
     def _succeeded(self, sender: Any, result: Any = None, **_: Any) -> None:
-        task_id = sender.request.id
         data = {"result": result} if self._result else {}
-        self._publish(sender, task_id, "succeeded", data, last=True)
+        self._publish(sender, sender.request.id, "succeeded", data, last=True)
 
     def _failed(self, sender: Any, task_id: str, exception: Any = None, einfo: Any = None, **_: Any) -> None:
         data = {"message": self._reason(exception)}
