@@ -274,6 +274,8 @@ class PushedStream:
         if self._over and not data and self._script.wire.cuts and self._script.incomplete is None:
             return False
         await self._write(first, data)
+        if not (data or self._over):
+            self._share(reader)
         return True
 
     async def _resume(self, reader: LoopReader, resumption: Resumption) -> None:
@@ -300,11 +302,15 @@ class PushedStream:
             if data:
                 await self._write(data)
             elif not self._over:
-                self._hub.alarms.arm(reader, self._script.next_due())
-                self._told = None if reader.follower.hidden else reader.follower.id()
-                if self._suspensions < _SUSPENSIONS:
-                    self._hub.join_shared(reader, self, self._script.rendering)
+                self._share(reader)
                 return
+
+    def _share(self, reader: LoopReader) -> None:
+        """Lets a reader that has got all that was pending join shared readers, where it can."""
+        self._hub.alarms.arm(reader, self._script.next_due())
+        self._told = None if reader.follower.hidden else reader.follower.id()
+        if self._suspensions < _SUSPENSIONS:
+            self._hub.join_shared(reader, self, self._script.rendering)
 
     def _piece(self, first: bytes, page: bytes = b"") -> Message:
         """One message with both, each encoded by itself, since readers in the same place share the page's blocks."""
