@@ -18,6 +18,7 @@ pytestmark = needs_node
 
 PRELUDE = """
 const { EventStream } = await import(%s);
+new Request("http://a.example/"); // Node loads its fetch at the first use: on a loaded machine that outlasts the waits below
 const never = new Promise(() => {});
 const states = [], said = {}, requests = [];
 const frame = (text) => new TextEncoder().encode(text);
@@ -89,20 +90,24 @@ def test_headers_that_fail_after_they_were_given_up_harm_nobody() -> None:
         await new Promise((go) => setTimeout(go, 20));
         console.log(JSON.stringify(states));
     """)
-    assert states == ["connecting", "waiting", "connecting", "open"]
+    # on a loaded machine the silence of the open one is noticed already
+    assert states[:4] == ["connecting", "waiting", "connecting", "open"]
+    assert "unhandled" not in states
 
 
 def test_a_fetch_that_never_answers_and_heeds_no_signal() -> None:
     states, said, count = run("""
         const late = [];
+        let dropped = 0;
+        const old = () => new ReadableStream({ start: (c) => c.enqueue(frame("data: old\\n\\n")), cancel: () => { dropped++; } });
         const fetch = (request) => {
           requests.push(request);
           return requests.length < 3 ? new Promise((go) => late.push(go)) : answer(body("data: 2\\n\\n"));
         };
         const stream = follow({ fetch });
         await until(() => said.data === "2");
-        for (const go of late) go(answer(body("data: old\\n\\n")));
-        await until(() => said.cancelled === 2);
+        for (const go of late.splice(0)) go(answer(old()));
+        await until(() => dropped === 2);
         console.log(JSON.stringify([states, said, requests.map((request) => request.signal.aborted)]));
     """)
     assert states[:6] == ["connecting", "waiting", "connecting", "waiting", "connecting", "open"]
@@ -114,7 +119,7 @@ def test_a_body_that_falls_silent_and_heeds_no_signal() -> None:
     states, said = run("""
         const fetch = async (request) => { requests.push(request); return answer(body(`data: ${requests.length}\\n\\n`)); };
         const stream = follow({ fetch });
-        await until(() => said.data === "3");
+        await until(() => said.data >= 3);
         console.log(JSON.stringify([states, said]));
     """)
     assert states[:5] == ["connecting", "open", "waiting", "connecting", "open"]
@@ -124,9 +129,9 @@ def test_a_body_that_falls_silent_and_heeds_no_signal() -> None:
 
 def test_each_wait_has_its_own_time() -> None:
     states = run("""
-        const slowly = (value) => new Promise((go) => setTimeout(go, 600, value));
+        const slowly = (value) => new Promise((go) => setTimeout(go, 1200, value));
         const fetch = () => slowly(answer(body("data: 1\\n\\n")));
-        const stream = follow({ stallSeconds: 1, headers: () => slowly({}), fetch });
+        const stream = follow({ stallSeconds: 2, headers: () => slowly({}), fetch });
         await until(opened);
         console.log(JSON.stringify(states));
     """)
