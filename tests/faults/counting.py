@@ -1,5 +1,5 @@
-"""What a process holds: tasks, threads, greenlets, open files, readers, streams, writes that wait for their client
-(``blocked``, of pushed streams), and every object of a class of ours.
+"""What a process holds: tasks, threads, greenlets, open files, readers, streams, and every object of a class of ours;
+apart from them, writes that wait for their client.
 
 Sites import this first. It turns the garbage collector off, so that what only a collection would give back stays counted;
 a soak keeps it on, for servers make garbage of their own.
@@ -29,11 +29,8 @@ _POOLED = ("Connection", "Position", "StartPoint", "StreamRequest", "SubscribeRe
 def counts(bridge: Bridge) -> dict[str, int]:
     """Call it on the loop's thread where there is a loop."""
     found: Counter[str] = Counter()
-    found["blocked"] = 0
     for item in gc.get_objects():
         kind = type(item)
-        if kind is Stepper and item.busy:
-            found["blocked"] += 1
         module = kind.__module__  # a descriptor on some C types
         if isinstance(module, str) and module.startswith(_OURS) and kind.__name__ not in _POOLED:
             found[f"{module}.{kind.__qualname__}"] += 1
@@ -49,6 +46,11 @@ def counts(bridge: Bridge) -> dict[str, int]:
     except RuntimeError:
         pass  # no loop runs here
     return dict(found)
+
+
+def blocked() -> int:
+    """Writes of pushed streams that wait for their client; asked alone, for all counts keep a server busy that is asked often."""
+    return sum(type(item) is Stepper and item.busy for item in gc.get_objects())
 
 
 def _greenlets() -> int:

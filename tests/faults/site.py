@@ -1,4 +1,4 @@
-"""The ASGI site of the fault tests: /events/ (SSE and WebSocket), /counts, /jump; its bridge is configured by SSE_BRIDGE_*."""
+"""The ASGI site of the fault tests: /events/ (SSE and WebSocket), /counts, /blocked, /jump; its bridge is configured by SSE_BRIDGE_*."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl  # noqa: E402
 from sse_bridge import Bridge  # noqa: E402
 from sse_bridge.streams import Grant  # noqa: E402
 from sse_bridge_asgi import SSEBridgeMiddleware  # noqa: E402
-from tests.faults.counting import counts  # noqa: E402
+from tests.faults.counting import blocked, counts  # noqa: E402
 
 bridge = Bridge()
 if "WARM_UP" in os.environ:  # a master that has used everything before it forks its workers
@@ -49,6 +49,8 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     elif scope["path"] == "/publish":
         position = await bridge.apublish(query["channel"], json.loads(query["data"]))
         value = {"id": str(position), "pid": os.getpid()}
+    elif scope["path"] == "/blocked":
+        value = blocked()
     else:
         value = counts(bridge)
     body = json.dumps(value).encode()

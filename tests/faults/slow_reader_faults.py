@@ -41,6 +41,9 @@ def silent(url: str, count: int) -> Iterator[list[socket.socket]]:
         for _ in range(count):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            # TCP_MAXSEG is Ethernet's: with loopback's segments of 64 KiB the system takes 3 MB from the server for each
+            # silent client, and a loaded machine needs 10 s and more for that.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
             client.connect((parts.hostname, parts.port))
             client.sendall(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
             sockets.append(client)
@@ -121,8 +124,9 @@ def held_up(how: Server, scale: Scale) -> Tally:
         most = SHARED_MB + BREATH_MB + slow * (WRITE_MB + how.buffer_mb)
         if grown > most:
             tally.wrong.append(f"memory grew by {grown:.0f} MB, expected {most:.0f} at most")
-        # below 100 ms nothing is proven on a machine of two cores; in a test run others load it meanwhile
-        if together > max(scale.pick(300, 100) / 1000, 3 * alone):
+        # Below 100 ms nothing is proven on a machine of two cores; in a test run others load it meanwhile, and one stall of
+        # the server is in the p99 already: the short form only tells a delay from a wait for the silent, which has no end.
+        if together > max(scale.pick(1000, 100) / 1000, 3 * alone):
             tally.wrong.append(f"the others' p99 was {together:.3f} s, and {alone:.3f} s without them")
     return tally
 
@@ -149,7 +153,7 @@ def half_open(scale: Scale) -> Tally:
     gone = scale.pick(10, 100)
     tally = Tally(faults=gone)
     # The streams' end is due long after the buffers on the way are full, on a loaded machine too.
-    times = {"max_stream_seconds": scale.pick(12, 20), "drain_seconds": DRAIN_SECONDS}
+    times = {"max_stream_seconds": scale.pick(15, 20), "drain_seconds": DRAIN_SECONDS}
     settings = {**SETTINGS, **times, "retry_min_ms": 100, "retry_max_ms": 200}
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
@@ -161,12 +165,12 @@ def half_open(scale: Scale) -> Tally:
             each.wait(lambda member: member.open, 30)
         network.hold()
         published = pass_through(site, [crowd], 0, 8 * 2**20 // EVENT_BYTES, 60)
-        wait_for(lambda: site.get("/counts")["blocked"] >= gone, 30, what="the writes of the half-open streams to wait")
+        wait_for(lambda: site.get("/blocked") >= gone, 30, what="the writes of the half-open streams to wait")
         wait_for(lambda: site.get("/counts")["readers"] <= OTHERS, 60, what="the half-open streams to be given up")
         add_figures(tally, crowd, published)
         # and those that are blocked when the server goes down
         stack.enter_context(silent(site.stream("a", "&after=earliest"), gone))
-        wait_for(lambda: site.get("/counts")["blocked"] >= gone, 30, what="the writes to the silent readers to wait")
+        wait_for(lambda: site.get("/blocked") >= gone, 30, what="the writes to the silent readers to wait")
         began = time.monotonic()
         site.server.process.signal(signal.SIGTERM)
         site.server.process.wait(20)
@@ -175,6 +179,6 @@ def half_open(scale: Scale) -> Tally:
     tally.notes.append(f"{gone} half open, then {gone} silent: exit after {exit_seconds:.1f} s")
     if given_up != 2 * gone:
         tally.wrong.append(f"expected {2 * gone} streams to be given up in a write, got {given_up}")
-    if exit_seconds > EXIT_SECONDS:
+    if exit_seconds > EXIT_SECONDS + scale.pick(2, 0):  # beside other tests a process ends later
         tally.wrong.append(f"the server took {exit_seconds:.1f} s to exit")
     return tally
