@@ -46,8 +46,8 @@ def failing() -> None:
 def flaky(self: Any) -> str:
     if self.request.retries < 2:
         raise self.retry(
-            exc=RuntimeError("a secret"), countdown=0.3
-        )  # without, the next run may start before Celery tells of the retry
+            exc=RuntimeError("a secret"), countdown=1
+        )  # sooner, the next run may start before Celery tells of the retry
     return "at last"
 
 

@@ -31,7 +31,7 @@ def worker(broker: str, url: str, pool: str, **env: str) -> Iterator[Process]:
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *POOLS[pool]]
     environment = {"BROKER_URL": broker, "SSE_BRIDGE_URL": url, **env}
     with Process(command, env=environment) as process:
-        wait_for(lambda: "ready" in process.output or not process.alive, 30, what="the worker")
+        wait_for(lambda: "ready" in process.output or not process.alive, 60, what="the worker")
         assert process.alive, process.output
         yield process
 

@@ -11,6 +11,7 @@ import pytest
 from tests.django_app.conftest import PROJECT, WAYS
 from tests.support.servers import serve
 from tests.support.sse_client import SSEClient
+from tests.support.wait import wait_for
 
 
 @pytest.mark.parametrize(("kind", "module"), WAYS)
@@ -41,9 +42,12 @@ def test_behind_the_middleware_no_thread_is_held_for_a_reader() -> None:
         clients = [stack.enter_context(SSEClient(f"{server.url}/sync/a/")) for _ in range(30)]
         for client in clients:
             client.take(1)
-        held = httpx.get(f"{server.url}/debug/", timeout=20).json()
-        assert held["readers"] == 30
-        assert held["threads"] < 6
+
+        def held() -> dict[str, int]:
+            return httpx.get(f"{server.url}/debug/", timeout=20).json()
+
+        assert held()["readers"] == 30
+        wait_for(lambda: held()["threads"] < 6, what="the views' threads to end")
 
 
 def test_a_wrong_setting_is_told_by_the_log_and_by_every_use() -> None:

@@ -262,25 +262,31 @@ def test_a_wrapped_request(site: Site, channel: str) -> None:
         assert data(client.take(1)) == ["1"]
 
 
+def strict_body(url: str, ended: str) -> bytes:
+    with HTTPStream(url, {"Accept": "application/json"}) as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        body = b""
+        while not stream.ended:
+            body += stream.read(10) or b""
+        assert stream.ended == ended
+    return body
+
+
 @without_broker
 @pytest.mark.parametrize("what", ["channel", "source"])
 def test_a_strict_client_gets_messages_and_nothing_else(site: Site, channel: str, view: str, what: str) -> None:
     site.publish(channel, {"n": 0})
-    for query, ended in (("", "complete"), ("early&", "cut")):
+    first = b'data: {"type":"message","n":0}' if what == "channel" else b'data: {"type":"count","data":0}'
+    for query, ended in (("", "complete"), ("early=0.5&", "cut")):
         if what == "channel" and not query:
             continue  # it has no end of its own
         if query and site.server.kind == "daphne" and not site.handoff:
             continue  # Django alone cannot cut a response there: its client waits
-        with HTTPStream(
-            f"{site.url}/strict/{view}/{channel}/?{query}{what}&format=ndjson", {"Accept": "application/json"}
-        ) as stream:
-            assert stream.headers["content-type"] == "text/event-stream"
-            body = b""
-            while not stream.ended:
-                body += stream.read(10) or b""
-            assert stream.ended == ended
+        url = f"{site.url}/strict/{view}/{channel}/?{what}&format=ndjson&"
+        body = strict_body(url + query, ended)
+        if query and first not in body:  # on a loaded machine the credentials may expire before the first item
+            body = strict_body(f"{url}early=3", ended)
         assert b"event:" not in body
-        first = b'data: {"type":"message","n":0}' if what == "channel" else b'data: {"type":"count","data":0}'
         assert first in body
     if site.handoff or not site.asgi:  # Django alone has a server take the cut for the app's failure
         assert "IncompleteStream" not in site.server.output

@@ -64,7 +64,7 @@ def test_a_stream_that_was_closed_waits_for_no_garbage_collector(app: Flask, bri
             next(response.response)  # type: ignore[call-overload]
             response.response.close()  # type: ignore[union-attr]
             del response
-        assert body() is None
+        wait_for(lambda: body() is None, what="the hub's threads to let go of it")
     finally:
         gc.enable()
 

@@ -32,7 +32,7 @@ async def async_events(request: HttpRequest, channel: str):
 
 
 def _strict(request: HttpRequest, channel: str):
-    grant = Grant(expires_at=time.time() + 0.5) if "early" in request.GET else None
+    grant = Grant(expires_at=time.time() + float(request.GET["early"])) if "early" in request.GET else None
     what = channel if "source" not in request.GET else numbers(10**9 if "early" in request.GET else 2)
     options = {} if "source" in request.GET else {"start": "earliest"}
     return event_stream(request, what, format="sse-data", type_in_data=True, grant=grant, **options)
