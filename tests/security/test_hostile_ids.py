@@ -211,10 +211,10 @@ def test_the_work_for_a_megabyte_is_bounded() -> None:
     with Bridge("memory://") as bridge:
         tracemalloc.start()
         try:
-            began = time.process_time()
+            began = time.thread_time()
             asked = StreamRequest.from_http({"last-event-id": text})
             response = stream_channels(bridge, "a", asked)
-            took = time.process_time() - began
+            took = time.thread_time() - began
             held = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
