@@ -45,6 +45,7 @@ from ..writers.socket import ServerWrite
 from .drivers import InlineDriver, LoopDriver, PrivateLoopDriver, ThreadDriver
 from .items import END_ID, OPEN_ID
 from .iterables import begins_async, discard, drop, is_sync
+from .pumps import Pump
 from .script import SourceScript
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class _SourceBody:
     _source: Any
     _driver: LoopDriver | _SyncDriver | None = None
     _over: bool
-    _wait: Callable[[float], Any]  # the driver's, awaited in the async body
+    _pump: Pump  # the driver's, as `_wait` is, which the async body awaits
+    _wait: Callable[[float], Any]
 
     @abstractmethod
     def _new_driver(self, source: Any, is_async: bool) -> LoopDriver | _SyncDriver: ...
@@ -166,24 +168,19 @@ class _SourceBody:
             self._driver.stop()
         driver = self._driver = self._new_driver(source, is_async)
         driver.start()
-        self._wait = driver.wait
+        self._pump, self._wait = driver.pump, driver.wait
         # A server may drop the body without closing it. The finalizer may run on any thread, even that of an event loop, so
         # `here=False` makes `stop` wait for nothing.
         weakref.finalize(self, driver.stop, here=False).atexit = False
 
-    def _pull(self) -> bytes:
-        """The bytes to write now; empty: the stream is over, or its driver must be waited for."""
-        while True:
-            assert self._driver is not None
-            pump = self._driver.pump
-            data, over = self._script.pull(pump, time.monotonic())
-            if over:
-                self._over = True
-                self._driver.stop()
-            elif not data and pump.other_colour is not None:
-                self._drive(pump.other_colour, not is_sync(pump.other_colour))
-                continue
-            return data
+    def _end(self) -> None:
+        assert self._driver is not None
+        self._over = True
+        self._driver.stop()
+
+    def _turn(self) -> None:
+        """Starts another driver for the source of the other colour that a callable has made."""
+        self._drive(self._pump.other_colour, not is_sync(self._pump.other_colour))
 
     def _release(self) -> None:
         if self._driver is not None:
@@ -226,9 +223,13 @@ class AsyncSourceBody(_SourceBody, LoopBody):
     @override
     async def _more(self, first: bytes = b"") -> bytes:
         while not (first or self._over):
-            first = self._pull()
-            if not (first or self._over):
+            first, over = self._script.pull(self._pump, time.monotonic())
+            if over:
+                self._end()
+            elif not first and self._pump.other_colour is None:
                 await self._wait(self._script.next_due())
+            elif not first:
+                self._turn()
         return first
 
     def _tell_end(self) -> None:
@@ -286,9 +287,13 @@ class SyncSourceBody(_SourceBody, ThreadBody):
     @override
     def _more(self, first: bytes = b"") -> bytes:
         while not (first or self._over):
-            first = self._pull()
-            if not (first or self._over):
+            first, over = self._script.pull(self._pump, time.monotonic())
+            if over:
+                self._end()
+            elif not first and self._pump.other_colour is None:
                 self._wait(self._script.next_due())
+            elif not first:
+                self._turn()
         return first
 
     @override
