@@ -53,6 +53,7 @@ async def test_on_event_ends_its_consumer(bridge: Bridge, error: Any, colour: st
         def connect(self) -> None:
             self.accept()
             self.follow("a")
+            self.send("follows")
 
         def on_event(self, event: Any) -> None:
             raise error()
@@ -61,6 +62,7 @@ async def test_on_event_ends_its_consumer(bridge: Bridge, error: Any, colour: st
         async def connect(self) -> None:
             await self.accept()
             await self.follow("a")
+            await self.send("follows")
 
         async def on_event(self, event: Any) -> None:
             raise error()
@@ -68,7 +70,7 @@ async def test_on_event_ends_its_consumer(bridge: Bridge, error: Any, colour: st
     consumer = Sync if colour == "sync" else Async
     with pytest.raises(RuntimeError, match="raise"):
         async with WebSocket(consumer.as_asgi()) as client:
-            await await_for(lambda: readers(bridge) == 1)
+            assert await client.take() == "follows"
             await bridge.apublish("a", 1)
             await client.ended()
     await await_for(lambda: readers(bridge) == 0, what="the consumer to give everything back")

@@ -114,5 +114,9 @@ def test_the_examples_of_the_docs(site: Site, client: Open) -> None:
     )
     wait_for(lambda: site.readers() == 2)
     wait_for(lambda: len(site.asked()) == before + 2)
-    site.bridge.publish(site.channel, "shared")
-    wait_for(lambda: ["message", '"shared"'] in reader.ask("posted"))
+
+    def heard() -> bool:
+        site.bridge.publish(site.channel, "shared")  # again, since a reader is counted before its stream is open
+        return ["message", '"shared"'] in reader.ask("posted")
+
+    wait_for(heard)

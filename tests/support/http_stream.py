@@ -43,7 +43,7 @@ class HTTPStream:
         *,
         method: str = "GET",
         body: bytes = b"",
-        seconds: float = 10,
+        seconds: float = 30,
         receive_buffer: int | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -96,7 +96,7 @@ class HTTPStream:
         except OSError:
             return b""
 
-    def read(self, seconds: float = 10) -> bytes | None:
+    def read(self, seconds: float = 30) -> bytes | None:
         """Return the next bytes of the body, b"" once it has ended, None when none came in time."""
         deadline = time.monotonic() + seconds
         while not self.ended:

@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Long enough for a loaded machine with two cores; a condition that holds returns at once.
-DEFAULT_SECONDS = 10.0
+DEFAULT_SECONDS = 30.0
 POLL_SECONDS = 0.01
 
 
