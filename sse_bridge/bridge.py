@@ -357,10 +357,12 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         """Whether a hub of this process, with a live link, knows a revocation of these streams."""
         if self._pid != os.getpid():
             after_fork(self, Bridge._begin)
-        now = time.monotonic()
-        for hub in (self._thread_hub, *self._loop_hubs.values()):  # no call comes between, so no lock is needed
-            if hub is not None and hub.admission.state.revoked(user, channels, now):
-                return True
+        now, thread_hub = time.monotonic(), self._thread_hub
+        if thread_hub is not None and thread_hub.admission.state.revoked(user, channels, now):
+            return True
+        for hub in list(self._loop_hubs.values()):  # one call, in which nothing else runs, so no lock is needed
+            if hub.admission.state.revoked(user, channels, now) and not hub.loop.is_closed():
+                return True  # the hub of a closed loop would not hear that a revocation was taken back
         return False
 
     # inside

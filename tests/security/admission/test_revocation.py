@@ -16,6 +16,7 @@ from sse_bridge import Bridge
 from sse_bridge.errors import AsyncContextError, InvalidInput
 from sse_bridge.streams import Grant, StreamRequest, stream_channels
 from tests.security.admission.holders import WAYS, hold
+from tests.streams.test_pushing import Client
 from tests.support.process import ROOT
 from tests.support.redis_group import RedisCluster
 from tests.support.redis_server import RedisServer
@@ -60,6 +61,21 @@ async def test_running_streams_end_and_new_ones_are_refused(make_bridge: Callabl
         await await_for(back)
         async with hold(way, bridge, "ada", "b") as held:  # that one is another matter, and still in force
             assert held.answer == 403
+
+
+def test_what_the_hub_of_a_closed_loop_knows_locks_nobody_out() -> None:
+    """Nothing tells that hub that the revocation was taken back, and it stays until another loop asks for its own."""
+    bridge = Bridge("memory://")
+
+    async def revoked() -> None:
+        client = await Client(bridge, "a", grant=Grant(user="ann")).opened()
+        await bridge.arevoke(user="ann", seconds=600)
+        await asyncio.wait_for(client.task, 10)
+        assert bridge.revoked("ann", ("a",))
+
+    asyncio.run(revoked())
+    bridge.unrevoke(user="ann")
+    assert not bridge.revoked("ann", ("a",))
 
 
 @pytest.mark.parametrize("way", WAYS)
