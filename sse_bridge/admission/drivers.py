@@ -186,6 +186,10 @@ class LoopAdmissionDriver(_AdmissionDriver):
             self._task = self.loop.create_task(self._carry_out())
             self._task.add_done_callback(self._over)
 
+    def hub_closed(self) -> None:
+        """Tells all streams that they are over."""
+        _end([(member.stream, "unavailable") for member in self.state.members.values()])
+
     async def flush(self) -> None:
         """Gives back the readers' leases, when the hub is closed."""
         if self._task is not None:

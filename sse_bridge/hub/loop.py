@@ -272,6 +272,7 @@ class LoopHub:
         if self.closed:
             return
         self.closed = True
+        self.admission.hub_closed()  # its streams may wait for clients that take nothing
         readers: set[LoopReader] = {reader for reader in self.state.readers() if isinstance(reader, LoopReader)}
         for reader in readers.union(self.shared_readers.members()):
             reader.close()

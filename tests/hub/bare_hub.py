@@ -65,21 +65,24 @@ class Client:
         self.woken = False
         state = self.hub.state
         while not self.busy and not self.over and self.shared is None:
-            data = b""
+            first = b""
             if not self.opened:
                 if not state.ready(self.follower):
                     return
                 self.opened = True
-                data = self.open_frame(self.follower.id())
-            data += self.pull()
-            if data:
-                self.write(data)
-            elif self.follower.finished:
+                first = self.open_frame(self.follower.id())
+            page = self.pull()
+            if first or page:
+                self.write(first + page)
+            if page or self.busy:
+                continue
+            if self.follower.finished:
                 self.leave()
-            else:
+            else:  # behind its open frame without a second pull, too
                 self.told = None if self.follower.hidden else self.follower.id()
                 self.hub.shared_readers.join(self, self, RENDERING)
-                return
+                if not first:
+                    return
 
     def pull(self) -> bytes:
         data = b""

@@ -45,6 +45,22 @@ async def test_a_client_that_takes_nothing_is_given_up_when_its_stream_ends(why:
         assert len(bridge.streams) == bridge.loop_hub().readers() == 0
 
 
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_client_that_takes_nothing_is_given_up_when_its_bridge_is_closed(opened: bool) -> None:
+    bridge = Bridge("memory://")
+    client = Client(bridge, "a")
+    if opened:
+        await client.opened()
+    client.room.clear()
+    if opened:
+        await bridge.apublish("a", 1)
+    await await_for(lambda: client.blocked)
+    await bridge.aclose()
+    await asyncio.wait_for(client.task, 10)
+    assert client.cancelled, "the send that was waited in is cancelled"
+    assert len(bridge.streams) == 0
+
+
 async def test_a_client_that_is_turned_away_and_takes_nothing_is_waited_for_a_moment() -> None:
     async with Bridge("memory://", max_streams=1) as bridge:
         first = await Client(bridge, "a").opened()
@@ -73,6 +89,35 @@ async def test_a_slow_client_gets_its_last_frame_within_a_moment(monkeypatch: py
     asyncio.get_running_loop().call_later(0.2, client.room.set)
     await asyncio.wait_for(client.task, 10)
     assert client.events == ["stream.open", "message", "stream.close"]
+
+
+@pytest.mark.parametrize("drained", [False, True], ids=["a new life", "a drain"])
+async def test_what_happens_while_the_open_frame_waits_is_told_once_it_has_left(
+    drained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that has ended gets another life, or the stream is to end: neither waits for an event or a tick."""
+    monkeypatch.setattr("sse_bridge.streams.asgi.pushed.LAST_WRITE_SECONDS", 60.0)
+    async with Bridge("memory://") as bridge:
+        await bridge.aclose_channel("a")
+        await bridge.apublish("b", 1)
+        id = str(await bridge.aposition(["a", "b"]))
+        client = Client(bridge, ["a", "b"], StreamRequest(last_event_id=id))
+        client.room.clear()
+        await await_for(lambda: client.blocked == 1)
+        if drained:
+            bridge.streams.begin_drain(0.0)
+        else:
+            del bridge.backend._logs["a"]  # type: ignore[attr-defined]
+            await bridge.apublish("a", "anew")
+        hub = bridge.loop_hub()
+        assert hub._timer is not None
+        hub._timer.cancel()  # no tick
+        [stream] = bridge.streams._streams
+        await await_for(lambda: stream._listening._woken and hub.state.feeds["a"].live)  # type: ignore[attr-defined]
+        client.room.set()
+        told = ["stream.close"] if drained else ["stream.gap", "message"]
+        await await_for(lambda: client.events == ["stream.open", *told])
+        await client.leave()
 
 
 @pytest.mark.parametrize("place", ["shared", "alone"])

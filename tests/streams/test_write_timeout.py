@@ -128,6 +128,19 @@ async def test_the_lifetime_of_a_websocket() -> None:
             await asyncio.wait_for(client.task, 10)
 
 
+async def test_a_websocket_whose_bridge_is_closed() -> None:
+    bridge = Bridge("memory://")
+    app = EventStreamApp(bridge, channels=("a",), authorize=lambda scope, channels: True)
+    async with WebSocket(app, room=ROOM) as client:
+        await client.take()
+        for _ in range(5):
+            await bridge.apublish("a", "x" * 30_000)
+        await await_for(lambda: client.blocked)
+        await bridge.aclose()
+        await asyncio.wait_for(client.task, 10)
+    assert len(bridge.streams) == 0
+
+
 @pytest.mark.usefixtures("long_moment")
 async def test_a_slow_websocket_gets_its_goodbye_within_that_moment() -> None:
     async with Bridge("memory://") as bridge:

@@ -227,11 +227,10 @@ class PushedStream:
         """Handles an alarm, or in the state alone something to pull."""
         reader = self._reader
         if reader is None or reader.shared is None:
-            if reader is not None and self._stepper.busy:
-                if time.monotonic() >= self._script.given_up_at():
-                    self._stepper.interrupt()
-                else:
-                    self._hub.alarms.arm(reader, self._script.given_up_at())
+            if self._stepper.busy and time.monotonic() >= self._script.given_up_at():
+                self._stepper.interrupt()
+            elif self._stepper.busy:
+                self._watch()
             self._listening.wake()
             return
         now = time.monotonic()
@@ -249,6 +248,16 @@ class PushedStream:
         else:
             reader.shared.drop(reader, goes_on=True)
             self._listening.wake()
+
+    def _watch(self) -> asyncio.TimerHandle | None:
+        """Lets the pending write be given up in time: by an alarm or, outside of an open hub, by the returned timer."""
+        reader, now = self._reader, time.monotonic()
+        if reader is not None and not reader.closed:
+            self._hub.alarms.arm(reader, self._script.given_up_at())
+            return None
+        if reader is not None:
+            self._script.deadlines.end_at(now)
+        return self._loop.call_later(max(0.0, self._script.given_up_at() - now), self._woken)
 
     # in the request's task
 
@@ -273,8 +282,8 @@ class PushedStream:
         # A format that cuts can say an end by the status only.
         if self._over and not data and self._script.wire.cuts and self._script.incomplete is None:
             return False
-        await self._write(first, data)
-        if not (data or self._over):
+        waited = await self._write(first, data)
+        if not (waited or data or self._over):  # a delivery that came while a write waited must be pulled first
             self._share(reader)
         return True
 
@@ -319,12 +328,15 @@ class PushedStream:
             page = self._coding.encode(page) if page else b""
         return {"type": "http.response.body", "body": first + page, "more_body": True}
 
-    async def _write(self, first: bytes, page: bytes = b"") -> None:
+    async def _write(self, first: bytes, page: bytes = b"") -> bool:
+        """Whether a send suspended, so that anything may have happened meanwhile."""
         start, self._start = self._start, None
-        if start is not None and not self._stepper.step(start):
+        waited = start is not None and not self._stepper.step(start)
+        if waited:
             await self._finished()
         suspended = await self._send(self._piece(first, page))
         self._suspensions = self._suspensions if suspended else max(0, self._suspensions - 1)
+        return waited or suspended
 
     async def _send(self, message: Message) -> bool:
         """Sends in this task, while it listens; returns whether the send suspended."""
@@ -338,11 +350,7 @@ class PushedStream:
     async def _finished(self) -> None:
         """Completes the send that the stepper is busy with, but not for a client that leaves meanwhile."""
         self._listening.on_message = self._stepper.interrupt
-        timer = None
-        if self._reader is not None:
-            self._hub.alarms.arm(self._reader, self._script.given_up_at())
-        else:  # refused before it entered the hub
-            timer = self._loop.call_later(self._script.given_up_at() - time.monotonic(), self._stepper.interrupt)
+        timer = self._watch()
         try:
             self._listen()
             while not await self._stepper.finish():
