@@ -90,7 +90,8 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         self.windows = WindowBudget(self.settings.windows_max_bytes)
         self._lock = threading.RLock()  # reentrant: a signal handler may take it again
         self._thread_hub: ThreadHub | None = None
-        self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}  # a hub holds its loop, so weak keys would stay
+        # A hub holds its loop, so weak keys would stay. Iterated as a copy: a signal handler may close the bridge meanwhile.
+        self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self._pid = os.getpid()  # last: other threads of a child read it first
 
     # publishing
@@ -280,7 +281,7 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         if self._pid != os.getpid():
             return  # waking the parent's loops would write into a pipe that both processes share
         with self._lock:
-            hubs = [hub for hub in self._loop_hubs.values() if not hub.closed]
+            hubs = [hub for hub in list(self._loop_hubs.values()) if not hub.closed]
             self._loop_hubs.clear()
         for hub in hubs:
             with contextlib.suppress(RuntimeError):  # a closed loop
@@ -326,8 +327,8 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
         hub = self._loop_hubs.get(loop)
         if hub is None or hub.closed:
             with self._lock:
-                for other in [each for each in self._loop_hubs if each.is_closed()]:
-                    del self._loop_hubs[other]  # else the hub keeps its closed loop alive
+                for other in [each for each in list(self._loop_hubs) if each.is_closed()]:
+                    self._loop_hubs.pop(other, None)  # else the hub keeps its closed loop alive
                 hub = self._loop_hubs[loop] = LoopHub(self.backend, self.settings, self.tally, self.windows)
         return hub
 
@@ -337,7 +338,7 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
             after_fork(self, Bridge._begin)
         with self._lock:
             hubs: list[ThreadHub | LoopHub] = [
-                hub for loop, hub in self._loop_hubs.items() if not (hub.closed or loop.is_closed())
+                hub for loop, hub in list(self._loop_hubs.items()) if not (hub.closed or loop.is_closed())
             ]
             if self._thread_hub is not None:
                 hubs.append(self._thread_hub)

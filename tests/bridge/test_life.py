@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import uuid
@@ -178,6 +179,33 @@ def test_a_loop_may_come_while_another_looks_for_loops_that_are_gone(room: str, 
         assert not others[0].is_alive()
         for loop in loops:
             loop.close()
+
+
+@pytest.mark.parametrize("walk", [Bridge.loop_hub, Bridge.hubs, Bridge.close])
+def test_a_signal_handler_may_close_the_bridge_while_its_hubs_are_walked(walk: Callable[[Bridge], object]) -> None:
+    """The handler runs here between the look at one loop or hub and the next."""
+    bridge = Bridge("memory://")
+    handled: list[bool] = []
+
+    def handle() -> bool:
+        if not handled:
+            handled.append(True)
+            bridge.close()
+        return True
+
+    hub = type("Hub", (), {"closed": property(lambda self: handle())})
+    loop = type("Loop", (), {"is_closed": lambda self: handle()})
+    bridge._loop_hubs.update({loop(): hub(), loop(): hub()})
+
+    async def come() -> None:
+        with contextlib.suppress(BridgeClosed):
+            walk(bridge)
+
+    if walk is Bridge.loop_hub:
+        asyncio.run(come())
+    else:
+        walk(bridge)
+    assert handled == [True]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
