@@ -50,8 +50,11 @@ class Reading:
     def __init__(self, response: Any, colour: str) -> None:
         self.body: Any = getattr(response.bodies, f"{colour}_body")()
         self.received = b""
-        self.frames: list[Frame] = []
-        self._parser = SSEParser("")
+
+    @property
+    def frames(self) -> list[Frame]:
+        """What was received so far, of a response in SSE."""
+        return list(SSEParser("").feed(self.received))
 
     async def next(self) -> bytes:
         """The next piece; empty at the end."""
@@ -60,7 +63,6 @@ class Reading:
         else:
             piece = await asyncio.wait_for(asyncio.to_thread(next, self.body, b""), 20)
         self.received += piece
-        self.frames += self._parser.feed(piece)
         return bytes(piece)
 
     async def opened(self) -> Reading:
