@@ -36,6 +36,7 @@ async def serve_session(
     """
     writer = asyncio.ensure_future(session.run(first, grant))
     listener = asyncio.ensure_future(_listen(session, receive))
+    tasks: list[asyncio.Future[Any]] = [writer, listener]
     session.write_timeout.give_up = partial(cancel, writer, listener)
     gone = False
     try:
@@ -48,13 +49,17 @@ async def serve_session(
         gone = session.breach is None and (write_timeout.lost or (listener.done() and not write_timeout.gave_up))
         if not gone:
             await end_tasks(listener)  # granian sends no close while a receive is pending
-            await _close(session, writer, send)
+            closing = asyncio.ensure_future(_close(session, writer, send))
+            tasks.append(closing)
+            await asyncio.wait({closing}, timeout=None if session.breach is None else LAST_WRITE_SECONDS)
+            if session.breach is not None:
+                session.close()  # the server's close may wait for the client, whose place is free meanwhile
+                await _hear_out(receive)
+            await closing
     finally:
         session.close()
-        await end_tasks(writer, listener)
+        await end_tasks(*tasks)
         await session.last_cancels()
-    if session.breach is not None:
-        await _hear_out(receive)
     error = None if writer.cancelled() else writer.exception()
     if error is not None and (gone or isinstance(error, OSError)):
         logger.debug("a WebSocket's client left during a send: %r", error)  # servers differ in what they raise then
@@ -115,7 +120,8 @@ async def _listen(session: WebSocketSession, receive: Receive) -> None:
 async def _hear_out(receive: Receive) -> None:
     """Drops messages that the client sent before it knew of the close, for a second at most.
 
-    hypercorn reads the client's answer to the close only behind those, and keeps the connection open until then.
+    hypercorn and uvicorn with websockets' older protocol read the client's answer to the close only behind those, and
+    keep the connection open until then; the second one's close waits for it.
     """
 
     async def drop() -> None:
