@@ -1,4 +1,4 @@
-"""Guards carry out the requests of a hub's admissions and tell streams to end, one guard per colour.
+"""Drivers carry out the requests of a hub's admissions, judge streams that open, and end others; one per colour.
 
 No thread, task or timer per reader: a stream that opens waits for its own lease; all other requests are the
 housekeeping thread's work on threads, and one short task on asyncio.
@@ -9,26 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..config import Settings
 from ..errors import (
+    BackendError,
     BackendUnavailable,
     BridgeClosed,
     ConfigurationError,
     PublishUncertain,
     SSEBridgeError,
 )
-from .admissions import APART_SECONDS, Admissions, Ends
+from .admissions import APART_SECONDS, Admissions, Ends, Refused
 from .contract import CONTROL, ControlRequest, TakeLease
 
 logger = logging.getLogger("sse_bridge.hub")
 
 
 class Link(Protocol):
-    """The part of the hub's live link (`backends.base.Upstream`) that guards use."""
+    """The part of the hub's live link (`backends.base.Upstream`) that drivers use."""
 
     def subscribe(self, channels: Sequence[str]) -> None: ...
 
@@ -64,6 +65,40 @@ class _AdmissionDriver:
         self._lock = lock
         self._backend = backend
         self._subscribed = False
+
+    def ask(self, request: TakeLease) -> Any:
+        """Asks the broker whether one more stream of this user may begin; waits, or is awaited."""
+        raise NotImplementedError
+
+    def admitting(
+        self, member: Hashable
+    ) -> Generator[tuple[Callable[[TakeLease], Any], TakeLease], bool, Refused | None]:
+        """Judges a member that is `Admissions.ready`, and takes a lease where its user's streams are counted.
+
+        A caller that is ended early drops the generator and lets the member leave, which gives back a lease it may have.
+        The clock is read here, since an answer may take seconds.
+
+        Yields:
+            At most once, `ask` and the request, under no lock. Send its reply; a `BackendError` is thrown in, any other
+            error goes past.
+
+        Returns:
+            The reason why the stream may not open; None: it may.
+        """
+        with self._lock:
+            if self.state.refuses(member, time.monotonic()):
+                return "revoked"
+            request = self.state.lease_request(member)
+        if request is None:
+            return None
+        try:
+            admitted = yield self.ask, request
+        except BackendError as error:
+            logger.warning("a stream cannot open, for its user's streams cannot be counted: %s", error)
+            return "unavailable"
+        with self._lock:
+            self.state.took(member, admitted)
+        return None if admitted else "limit"
 
     def link(self, upstream: Link) -> None:
         """Listens to the control channel from the first stream on; iterators of server code cannot be revoked."""
@@ -132,15 +167,8 @@ class _AdmissionDriver:
 class ThreadAdmissionDriver(_AdmissionDriver):
     """For threads and greenlets."""
 
-    def ask(self, request: TakeLease) -> bool:
-        """Whether one more stream of this user may begin; waits for the broker.
-
-        Raises:
-            BackendError: the streams of this user cannot be counted now.
-            ConfigurationError: the broker cannot keep leases.
-        """
-        admitted: bool = self._backend.control(request)
-        return admitted
+    def ask(self, request: TakeLease) -> Any:
+        return self._backend.control(request)
 
     def work(self) -> None:
         """Carries out the requests that are due; in the housekeeping thread."""
@@ -171,10 +199,8 @@ class LoopAdmissionDriver(_AdmissionDriver):
         self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, request: TakeLease) -> bool:
-        """The twin of `ThreadAdmissionDriver.ask`."""
-        admitted: bool = await self._backend.acontrol(request)
-        return admitted
+    def ask(self, request: TakeLease) -> Any:
+        return self._backend.acontrol(request)
 
     def tick(self, now: float) -> None:
         super().tick(now)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import Final
+from typing import Any, Final
 
-from ..errors import ConfigurationError, NotAuthenticated
+from ..errors import ConfigurationError, NotAuthenticated, NotAuthorized
 from ..filters import Filter
 
 MAX_USER_CHARACTERS: Final = 10_000
@@ -45,3 +45,22 @@ class Grant:
         """Raises `NotAuthenticated` if the credentials have ended: else a stream would end and reconnect for ever."""
         if self.expires_at is not None and self.expires_at <= time.time():
             raise NotAuthenticated("the credentials have expired")
+
+
+_ANYBODY: Final = Grant()
+
+
+def grant_of(result: Any) -> Grant:
+    """An authorize hook's result as a `Grant`.
+
+    Raises:
+        NotAuthorized: the result is False or None. (A hook may raise `NotAuthenticated` itself.)
+        ConfigurationError: the result is anything but False, None, True or a `Grant`.
+    """
+    if isinstance(result, Grant):
+        return result
+    if result is True:
+        return _ANYBODY
+    if result is False or result is None:
+        raise NotAuthorized("the authorize hook does not allow these channels")
+    raise ConfigurationError(f"an authorize hook must return False, True or a Grant, got {result!r:.100}")

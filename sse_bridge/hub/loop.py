@@ -19,7 +19,7 @@ from typing_extensions import override
 from ..admission.admissions import Endable
 from ..admission.contract import CONTROL
 from ..admission.drivers import LoopAdmissionDriver
-from ..admission.source_members import LoopSourceMember
+from ..admission.members import LoopSourceMember
 from ..backends.base import AsyncBackend, Upstream
 from ..config import Settings
 from ..errors import SSEBridgeError

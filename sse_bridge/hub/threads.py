@@ -28,7 +28,7 @@ from typing import Final
 from ..admission.admissions import Endable
 from ..admission.contract import CONTROL
 from ..admission.drivers import ThreadAdmissionDriver
-from ..admission.source_members import ThreadSourceMember
+from ..admission.members import ThreadSourceMember
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError

@@ -9,7 +9,7 @@ asgi        streams into an ASGI server
 writers     writing past a server's own calls, where that is cheaper
 """
 
-from ..admission.grants import Grant
+from ..admission.grants import Grant, grant_of
 from ..runtime.containment import awaited, contained, failure_in_task
 from .asgi.handoff import HANDOFF_HEADER, Handoff, current_handoff, set_handoff
 from .asgi.send import scope_request, send_refusal, send_stream, with_headers
@@ -18,7 +18,7 @@ from .asgi.websocket_source import serve_source
 from .channels.end_confirmation import confirm_end
 from .channels.response import check_format, stream_channels
 from .http.cors import Cors
-from .http.hooks import call_async, call_sync, grant_of, is_async
+from .http.hooks import call_async, call_sync, is_async
 from .http.refusals import Refusal, method_not_allowed, refusal
 from .http.request import StreamRequest, lower_headers
 from .http.response import AsyncBody, StreamResponse, SyncBody

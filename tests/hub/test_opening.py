@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sse_bridge.admission.admissions import Admissions, Refused
+from sse_bridge.admission.admissions import Refused
 from sse_bridge.admission.contract import Revoke, TakeLease, revoked_message, target_of
-from sse_bridge.admission.opening import admitting
+from sse_bridge.admission.drivers import ThreadAdmissionDriver
+from sse_bridge.config import Settings
 from sse_bridge.errors import BackendUnavailable, ConfigurationError, SSEBridgeError
 
 
@@ -37,34 +38,46 @@ def stream() -> Stream:
     return Stream()
 
 
-def new_admissions(stream: Stream, limit: int) -> Admissions:
-    admissions = Admissions(supported=True, limit=limit, replace=False, lease_seconds=60.0)
-    admissions.join("ada", "ada", ("a",), stream)
-    return admissions
+class Backend:
+    can_control = True
+
+    def __init__(self) -> None:
+        self.asked: list[TakeLease] = []
+
+    def control(self, request: TakeLease) -> None:
+        self.asked.append(request)
 
 
-def outcome(admissions: Admissions, answer: Any) -> tuple[list[TakeLease], Refused | None]:
+class Driver(ThreadAdmissionDriver):
+    """The admissions of one member, ada."""
+
+    def __init__(self, stream: Stream, limit: int) -> None:
+        self.lock, self.backend = Lock(), Backend()
+        super().__init__(self.lock, self.backend, Settings(max_streams_per_user=limit, over_limit="reject"))
+        self.state.join("ada", "ada", ("a",), stream)
+
+
+def outcome(driver: Driver, answer: Any) -> tuple[list[TakeLease], Refused | None]:
     """What was asked, each time under no lock, and what came of it."""
-    lock, asked = Lock(), []
-    steps = admitting(admissions, lock, asked.append, "ada")
+    steps = driver.admitting("ada")
     try:
         ask, request = next(steps)
         while True:
-            assert not lock.held, "the broker may take seconds to answer"
+            assert not driver.lock.held, "the broker may take seconds to answer"
             ask(request)
             ask, request = steps.throw(answer) if isinstance(answer, SSEBridgeError) else steps.send(answer)
     except StopIteration as over:
-        return asked, over.value
+        return driver.backend.asked, over.value
 
 
 def test_without_a_limit_nothing_is_asked(stream: Stream) -> None:
-    assert outcome(new_admissions(stream, 0), None) == ([], None)
+    assert outcome(Driver(stream, 0), None) == ([], None)
 
 
 def test_a_revoked_stream_is_refused_before_anything_is_asked(stream: Stream) -> None:
-    admissions = new_admissions(stream, 1)
-    admissions.control_message(revoked_message(Revoke(target_of("ada", None), 1e9)), 0.0)
-    assert outcome(admissions, True) == ([], "revoked")
+    driver = Driver(stream, 1)
+    driver.state.control_message(revoked_message(Revoke(target_of("ada", None), 1e9)), 0.0)
+    assert outcome(driver, True) == ([], "revoked")
 
 
 @pytest.mark.parametrize(
@@ -74,23 +87,23 @@ def test_a_revoked_stream_is_refused_before_anything_is_asked(stream: Stream) ->
 def test_one_lease_is_asked_for_and_the_answer_decides(
     answer: Any, refused: Refused | None, kept: bool, stream: Stream
 ) -> None:
-    admissions = new_admissions(stream, 1)
-    asked, said = outcome(admissions, answer)
+    driver = Driver(stream, 1)
+    asked, said = outcome(driver, answer)
     assert [request.limit for request in asked] == [1]
     assert said == refused
-    assert admissions.leave("ada") is kept, "what may have been taken is given back"
+    assert driver.state.leave("ada") is kept, "what may have been taken is given back"
 
 
 def test_an_error_that_is_the_application_s_to_mend_goes_past(stream: Stream) -> None:
     with pytest.raises(ConfigurationError):
-        outcome(new_admissions(stream, 1), ConfigurationError("no leases here"))
+        outcome(Driver(stream, 1), ConfigurationError("no leases here"))
 
 
 def test_a_caller_that_is_ended_early_lets_the_member_give_back_what_it_may_have_got(stream: Stream) -> None:
-    admissions, lock = new_admissions(stream, 1), Lock()
-    steps = admitting(admissions, lock, [].append, "ada")
+    driver = Driver(stream, 1)
+    steps = driver.admitting("ada")
     next(steps)
-    lock.held = True  # the collector may come anywhere, and the generator's end enters no lock
+    driver.lock.held = True  # the collector may come anywhere, and the generator's end enters no lock
     del steps
     gc.collect()
-    assert admissions.leave("ada")
+    assert driver.state.leave("ada")

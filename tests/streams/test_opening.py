@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sse_bridge.admission import opening as admission
-from sse_bridge.admission.admissions import Admissions
+from sse_bridge.admission import drivers as admission
+from sse_bridge.config import Settings
 from sse_bridge.errors import BackendUnavailable, BridgeClosed, SSEBridgeError
 from sse_bridge.streams.lifecycle import opening as module
 from sse_bridge.streams.lifecycle.opening import acarry_out, carry_out, opening
@@ -45,12 +45,13 @@ class Bridge:
         self.streams = Streams()
 
 
-class Driver:
+class Backend:
+    can_control = True
+
     def __init__(self) -> None:
-        self.state = Admissions(supported=True, limit=1, replace=False, lease_seconds=60.0)
         self.answers: list[bool | SSEBridgeError] = [True]
 
-    def ask(self, request: Any) -> bool:
+    def control(self, request: Any) -> bool:
         answer = self.answers.pop()
         if isinstance(answer, SSEBridgeError):
             raise answer
@@ -59,8 +60,9 @@ class Driver:
 
 class Hub:
     def __init__(self) -> None:
-        self.admission: Any = Driver()
-        self.lock = contextlib.nullcontext()
+        self.backend = Backend()
+        settings = Settings(max_streams_per_user=1, over_limit="reject")
+        self.admission = admission.ThreadAdmissionDriver(contextlib.nullcontext(), self.backend, settings)
 
 
 class Stream:
@@ -81,7 +83,7 @@ class Stream:
         if self.cause == "revoked":
             self.hub.admission.state.control_message(b"revoked 60000 c:a", 0.0)
         if self.cause in ("over the limit", "uncounted"):
-            self.hub.admission.answers = [False if self.cause == "over the limit" else BackendUnavailable("away")]
+            self.hub.backend.answers = [False if self.cause == "over the limit" else BackendUnavailable("away")]
         return self.hub, self, self.wait
 
     def wait(self, until: float) -> None:

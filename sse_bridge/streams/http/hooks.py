@@ -11,12 +11,10 @@ import contextvars
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 
-from ...admission.grants import Grant
-from ...errors import ConfigurationError, NotAuthorized
 from ...runtime.containment import awaited, call_here, contained, may_be_cancelled
 
 
@@ -45,25 +43,6 @@ def call_sync(hook: Callable[..., Any], *args: Any) -> Any:
 def is_async(hook: Callable[..., Any]) -> bool:
     """Whether a call of the hook makes a coroutine, also for objects with an ``async def __call__``."""
     return iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004  # of an object
-
-
-_ANYBODY: Final = Grant()
-
-
-def grant_of(result: Any) -> Grant:
-    """An authorize hook's result as a `Grant`.
-
-    Raises:
-        NotAuthorized: the result is False or None. (A hook may raise `NotAuthenticated` itself.)
-        ConfigurationError: the result is anything but False, None, True or a `Grant`.
-    """
-    if isinstance(result, Grant):
-        return result
-    if result is True:
-        return _ANYBODY
-    if result is False or result is None:
-        raise NotAuthorized("the authorize hook does not allow these channels")
-    raise ConfigurationError(f"an authorize hook must return False, True or a Grant, got {result!r:.100}")
 
 
 def _run(function: Callable[..., Any], *args: Any) -> Any:

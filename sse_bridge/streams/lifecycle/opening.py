@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator, Hashable
 from typing import Any, Final, Protocol, TypeVar
 
 from ...admission.admissions import Refused
-from ...admission.opening import admitting
 from ...errors import BackendError, BackendUnavailable, BridgeClosed, SSEBridgeError
 from .bridge_protocol import BridgeProtocol
 from .registry import OpenStream
@@ -79,9 +78,7 @@ def opening(stream: Opening, bridge: BridgeProtocol) -> Steps[Refused | None]:
     hub, member, wait = place
     if not (yield from until_ready(member, wait)):
         return "unavailable"
-    return (
-        None if stream.is_over() else (yield from admitting(hub.admission.state, hub.lock, hub.admission.ask, member))
-    )
+    return None if stream.is_over() else (yield from hub.admission.admitting(member))
 
 
 def until_ready(member: Member, wait: Callable[[float], Any]) -> Steps[bool]:

@@ -49,7 +49,7 @@ from .pumps import Pump
 from .script import SourceScript
 
 if TYPE_CHECKING:
-    from ...admission.source_members import LoopSourceMember, ThreadSourceMember
+    from ...admission.members import LoopSourceMember, ThreadSourceMember
 
 _SyncDriver = InlineDriver | ThreadDriver | PrivateLoopDriver
 Source = (

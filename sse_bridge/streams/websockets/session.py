@@ -18,8 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from ...admission.admissions import Why
-from ...admission.grants import Grant
-from ...admission.opening import admitting
+from ...admission.grants import Grant, grant_of
 from ...errors import (
     BackendError,
     BridgeClosed,
@@ -30,7 +29,6 @@ from ...errors import (
     TooManyStreams,
 )
 from ...hub.loop import LoopReader
-from ..http.hooks import grant_of
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.deadlines import Reason
 from ..lifecycle.ending import CLOSE_DONE, refusal_error
@@ -290,9 +288,7 @@ class WebSocketSession:
         try:
             if not await acarry_out(until_ready(reader, reader.wait)):
                 raise reader.refusal() or refusal_error("unavailable")
-            if (
-                refused := await acarry_out(admitting(hub.admission.state, hub.lock, hub.admission.ask, reader))
-            ) is not None:
+            if (refused := await acarry_out(hub.admission.admitting(reader))) is not None:
                 raise refusal_error(refused)
         except BaseException:
             reader.close()
