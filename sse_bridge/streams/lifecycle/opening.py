@@ -47,7 +47,7 @@ class Opening(OpenStream, Protocol):
     """A stream that is about to open."""
 
     def enter(self) -> Place | None:
-        """Takes the stream's place on a hub; None: a stream without a user, which is neither counted nor revoked."""
+        """Takes the stream's place on a hub; None: a stream without a user or channels, neither counted nor revoked."""
 
     def is_over(self) -> bool:
         """Whether the stream was closed while it opened, or needs no opening; asked when its place is ready."""
@@ -60,19 +60,23 @@ def no_room(bridge: BridgeProtocol) -> Refused | None:
     return "unavailable" if bridge.closed else None
 
 
-def opening(stream: Opening, bridge: BridgeProtocol) -> Steps[Refused | None]:
+def opening(stream: Opening, bridge: BridgeProtocol, *, registered: bool = False) -> Steps[Refused | None]:
     """Opens one stream; returns the reason why it may not open, None: it may, or is over.
+
+    Args:
+        registered: the stream is open, and takes another place on a hub: a WebSocket's channels change.
 
     Raises:
         ConfigurationError: the broker cannot keep leases.
     """
-    if (refused := no_room(bridge)) is not None:
+    if not registered and (refused := no_room(bridge)) is not None:
         return refused
     try:
         place = stream.enter()
     except UNAVAILABLE:
         return "unavailable"
-    bridge.streams.add(stream)  # before the first wait, so that `no_room` counts streams that are opening
+    if not registered:
+        bridge.streams.add(stream)  # before the first wait, so that `no_room` counts streams that are opening
     if place is None:
         return None
     hub, member, wait = place

@@ -28,11 +28,12 @@ from ...errors import (
     SSEBridgeError,
     TooManyStreams,
 )
+from ...follow.subscribe_request import SubscribeRequest
 from ...hub.loop import LoopReader
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.deadlines import Reason
 from ..lifecycle.ending import CLOSE_DONE, refusal_error
-from ..lifecycle.opening import UNAVAILABLE, acarry_out, no_room, until_ready
+from ..lifecycle.opening import UNAVAILABLE, Place, acarry_out, opening
 from ..lifecycle.write_timeout import WriteTimeout
 from .messages import Cancel, Command, Custom, Ping, Rejected, Subscribe, Unsubscribe, error_frame
 from .protocol import WebSocketScript
@@ -82,13 +83,26 @@ class WebSocketSession:
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Command] = deque()
         self._reader: LoopReader | None = None
-        self._opening: LoopReader | None = None  # replaces `_reader` when it is ready
+        self._wanted: tuple[SubscribeRequest, str | None] | None = None  # of the reader that opens, and its user
+        self._opening: LoopReader | None = None  # replaces `_reader` when it may open
         self._news = asyncio.Event()  # wakes `run` while there is no reader
         self._over = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
+
+    def enter(self) -> Place | None:
+        """The place of the reader that opens; None: the session begins, and follows nothing yet."""
+        if self._wanted is None:
+            return None
+        request, user = self._wanted
+        hub = self._bridge.loop_hub()
+        reader = self._opening = hub.enter(request, self, user, replaces=self._reader)
+        return hub, reader, reader.wait
+
+    def is_over(self) -> bool:
+        return self._over
 
     def received(self, message: str | bytes) -> bool:
         """Takes a client's text message; never waits, never raises. False: the connection ends, and takes no more."""
@@ -119,9 +133,8 @@ class WebSocketSession:
         """
         if self._over:
             return CLOSE_DONE
-        if (refused := no_room(self._bridge)) is not None:
+        if (refused := await acarry_out(opening(self, self._bridge))) is not None:
             return await self._say_goodbye(refused)
-        self._bridge.streams.add(self)
         self.write_timeout.until(self._script.given_up_at())
         try:
             if first is not None:
@@ -282,19 +295,21 @@ class WebSocketSession:
             grant = grant_of(await self._guarded(self._authorize, channels))
         elif grant is None and isinstance(command, Subscribe):
             grant = Grant()
-        subscribe_request = script.subscribe_request(command, None if old is None else old.follower, grant)
-        hub = self._bridge.loop_hub()
-        reader = self._opening = hub.enter(subscribe_request, self, script.user(grant), replaces=old)
+        request = script.subscribe_request(command, None if old is None else old.follower, grant)
+        self._wanted = request, script.user(grant)
         try:
-            if not await acarry_out(until_ready(reader, reader.wait)):
-                raise reader.refusal() or refusal_error("unavailable")
-            if (refused := await acarry_out(hub.admission.admitting(reader))) is not None:
+            refused = await acarry_out(opening(self, self._bridge, registered=True))
+            reader = self._opening
+            if reader is None or refused == "unavailable":
+                raise (None if reader is None else reader.refusal()) or refusal_error("unavailable")
+            if refused is not None:
                 raise refusal_error(refused)
         except BaseException:
-            reader.close()
+            if self._opening is not None:
+                self._opening.close()
             raise
         finally:
-            self._opening = None
+            self._wanted = self._opening = None
         if old is not None:
             old.close()
         self._reader = reader
