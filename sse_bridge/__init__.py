@@ -2,6 +2,7 @@
 
 bridge        the façade; subscription, history, tokens, revocation, dead_letters, draining are its parts (part: in common)
 default       the default bridge behind `publish` and `apublish`
+token_hook    signed stream tokens as an authorize hook of ASGI adapters
 metrics, cli  what looks at a whole bridge (cli_lines: what the commands print)
 config        every setting (environment: which variables are settings)
 errors, events, encoding, filters, redaction  the words that everybody speaks

@@ -9,15 +9,15 @@ app         `EventStreamApp` (access: its hooks; websocket: its WebSocket side; 
 middleware  `SSEBridgeMiddleware` (handoff: the streams that views offer)
 wsgi        a WSGI app on ASGI
 source      an iterable over WebSocket
-tokens      signed stream tokens as the authorize hook
 threads     the thread of a sync hook
 types       type aliases of ASGI and of hooks
 """
 
+from sse_bridge.token_hook import by_token
+
 from .app import EventStreamApp
 from .middleware import SSEBridgeMiddleware
 from .source import send_source
-from .tokens import by_token
 from .wsgi import WsgiApp, flask_asgi
 
 __all__ = ["EventStreamApp", "SSEBridgeMiddleware", "WsgiApp", "by_token", "flask_asgi", "send_source"]

@@ -5,7 +5,6 @@ http        `EventStreamConsumer`
 websocket   `EventWebSocketConsumer`
 source      `SourceWebSocketConsumer`: an iterable instead of channels
 origins     the origins that may open a WebSocket
-tokens      signed stream tokens as the authorize hook
 follower    `ChannelFollowerMixin` and its twin for sync consumers
 inbox       a consumer's messages and its events as one queue
 
@@ -20,11 +19,12 @@ except ImportError as error:
         "sse_bridge_channels needs Django Channels 4, which is not installed: pip install 'sse-bridge[channels]'"
     ) from error
 
+from sse_bridge.token_hook import by_token
+
 from .access import BridgeConsumer
 from .follower import ChannelFollowerMixin, SyncChannelFollowerMixin
 from .http import EventStreamConsumer
 from .source import SourceWebSocketConsumer
-from .tokens import by_token
 from .websocket import EventWebSocketConsumer
 
 __all__ = [

@@ -13,7 +13,6 @@ Channels that the client chooses are served by `sse_bridge_asgi.EventStreamApp`,
 responses   `EventStream` and `EventSourceResponse`
 requests    the client's request, as a dependency
 websockets  an iterable over WebSocket
-tokens      signed stream tokens as the authorize hook
 """
 
 try:
@@ -21,9 +20,10 @@ try:
 except ImportError as error:
     raise ImportError("sse_bridge_starlette needs Starlette: pip install 'sse-bridge[starlette]'") from error
 
+from sse_bridge.token_hook import by_token
+
 from .requests import stream_request
 from .responses import EventSourceResponse, EventStream
-from .tokens import by_token
 from .websockets import send_source
 
 __all__ = ["EventSourceResponse", "EventStream", "by_token", "send_source", "stream_request"]

@@ -13,7 +13,7 @@ FLOORS = [
     "records", "filters", "follow", "wire", "admission", "backends", "publishing", "hub",
     "streams.lifecycle", "streams.writers", "streams.http", "streams.channels", "streams.sources", "streams.websockets", "streams.asgi", "streams",
     "part", "dead_letters", "draining", "revocation", "subscription", "history", "tokens", "bridge",
-    "default", "cli_lines", "metrics", "sse_bridge", "testing", "cli", "__main__",
+    "default", "token_hook", "cli_lines", "metrics", "sse_bridge", "testing", "cli", "__main__",
 ]
 # fmt: on
 
