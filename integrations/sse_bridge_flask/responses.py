@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeAlias, TypedDict, cast
 
 from flask import Request, Response, after_this_request, current_app, request
@@ -106,20 +107,14 @@ def event_stream(
     channels = _channels(channels_or_source)
     if (preflight := preflight_response(options)) is not None:
         return preflight
-    if authorize is None:
-        return _respond(channels_or_source, channels, options.pop("grant", None), options)
-    if is_async(authorize) and _on_a_loop():
-        raise AsyncContextError("event_stream() cannot wait for an async authorize hook here; await aevent_stream()")
-    try:
-        options.pop("grant", None)
-        if channels:
-            get_bridge().subscribe_request(channels)  # raises for invalid names before a hook sees them
-        grant = grant_of(call_sync(authorize, _this_request(), channels or ()))
-    except SSEBridgeError as error:
-        if channels is None:
-            discard(channels_or_source)
-        _refuse(error, options)
-    return _respond(channels_or_source, channels, grant, options)
+    if authorize is not None:
+        if is_async(authorize) and _on_a_loop():
+            raise AsyncContextError(
+                "event_stream() cannot wait for an async authorize hook here; await aevent_stream()"
+            )
+        with _authorizing(channels_or_source, channels, options):
+            options["grant"] = grant_of(call_sync(authorize, _this_request(), channels or ()))
+    return _respond(channels_or_source, channels, options)
 
 
 async def aevent_stream(
@@ -129,17 +124,10 @@ async def aevent_stream(
     channels = _channels(channels_or_source)
     if (preflight := preflight_response(options)) is not None:
         return preflight
-    grant = options.pop("grant", None)
     if authorize is not None:
-        try:
-            if channels:
-                get_bridge().subscribe_request(channels)
-            grant = grant_of(await call_async(authorize, _this_request(), channels or ()))
-        except SSEBridgeError as error:
-            if channels is None:
-                discard(channels_or_source)
-            _refuse(error, options)
-    return _respond(channels_or_source, channels, grant, options)
+        with _authorizing(channels_or_source, channels, options):
+            options["grant"] = grant_of(await call_async(authorize, _this_request(), channels or ()))
+    return _respond(channels_or_source, channels, options)
 
 
 def stream_request(cors_origins: str | Iterable[str] | None = None) -> StreamRequest:
@@ -199,15 +187,28 @@ def _channels(channels_or_source: Source) -> tuple[str, ...] | None:
     return None
 
 
-def _respond(
-    channels_or_source: Source, channels: tuple[str, ...] | None, grant: Grant | None, options: StreamOptions
-) -> Response:
+@contextmanager
+def _authorizing(
+    channels_or_source: Source, channels: tuple[str, ...] | None, options: StreamOptions
+) -> Iterator[None]:
+    """Around a hook, which sees no invalid names; its refusal closes the source."""
+    try:
+        if channels:
+            get_bridge().subscribe_request(channels)
+        yield
+    except SSEBridgeError as error:
+        if channels is None:
+            discard(channels_or_source)
+        _refuse(error, options)
+
+
+def _respond(channels_or_source: Source, channels: tuple[str, ...] | None, options: StreamOptions) -> Response:
     asked = stream_request(options.get("cors_origins"))
     try:
         if channels is None:
-            stream = stream_source(get_bridge(), channels_or_source, asked, grant=grant, **cast(Any, options))
+            stream = stream_source(get_bridge(), channels_or_source, asked, **cast(Any, options))
         else:
-            stream = stream_channels(get_bridge(), channels, asked, grant=grant, **cast(Any, options))
+            stream = stream_channels(get_bridge(), channels, asked, **cast(Any, options))
     except SSEBridgeError as error:
         if channels is None and isinstance(error, InvalidInput):  # the view's mistake, not the client's
             raise
