@@ -30,6 +30,9 @@ class Access:
         channels: chosen by the server; None: the client chooses, by ``?channel=`` or its subscribe messages.
         authorize: decides in both cases; required where the client chooses.
 
+    Attributes:
+        fixed: the server chooses.
+
     Raises:
         ConfigurationError: the client chooses and there is no hook, or a hook is not callable.
     """
@@ -45,22 +48,14 @@ class Access:
         for name, hook in (("authorize", authorize), ("channels", None if names else channels)):
             if hook is not None and not callable(hook):
                 raise ConfigurationError(f"{name}= must be callable, got {hook!r:.100}")
+        self.fixed = channels is not None
         self._channels = channels if callable(channels) or channels is None else _names(channels)
         self._authorize = authorize
         self._waits = authorize is not None and is_async(authorize)  # asgiref looks longer than most hooks run
 
-    @property
-    def fixed(self) -> bool:
-        """Whether the server chooses."""
-        return self._channels is not None
-
-    async def channels(self, scope: Scope, asked: tuple[str, ...]) -> tuple[str, ...]:
-        """The channels of this connection, given those `asked` for by the client."""
-        if self._channels is None:
-            return asked
-        if callable(self._channels):
-            return _names(await call_hook(self._channels, scope))
-        return _names(self._channels)
+    async def channels(self, scope: Scope) -> tuple[str, ...]:
+        """The channels that the server chooses for this connection."""
+        return _names(await call_hook(self._channels, scope) if callable(self._channels) else self._channels)
 
     async def grant(self, scope: Scope, channels: tuple[str, ...]) -> Grant:
         """The hook's decision; raises `NotAuthorized`, `NotAuthenticated`, or any exception of the hook."""

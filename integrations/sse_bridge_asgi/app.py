@@ -86,8 +86,9 @@ class EventStreamApp:
         wanted = {"filter": filter, "policy": policy, "queue_size": queue_size}
         check_format(format, type_in_data)
         self._cors_origins = None if cors_origins is None else Cors.listed(cors_origins).origins
+        self._wanted: dict[str, Any] = {**first, **wanted}
         self._options: dict[str, Any] = {
-            **first, **wanted, "format": format, "type_in_data": type_in_data, "cors_origins": self._cors_origins,
+            "format": format, "type_in_data": type_in_data, "cors_origins": self._cors_origins,
         }  # fmt: skip
         self._websocket = None
         if websocket:
@@ -115,10 +116,11 @@ class EventStreamApp:
         try:
             if scope["method"] in ("GET", "HEAD"):
                 request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
-                channels = await self._access.channels(scope, request.channels)
-                bridge.subscribe_request(channels)  # raises for invalid names before a hook sees them
-                grant = await self._access.grant(scope, channels)
-                return stream_channels(bridge, channels, request, grant=grant, **self._options)
+                access = self._access
+                channels = await access.channels(scope) if access.fixed else request.channels
+                wanted = request.subscribe(bridge, channels, **self._wanted)
+                grant = await access.grant(scope, channels)
+                return stream_channels(bridge, wanted, request, grant=grant, **self._options)
             refused = method_not_allowed(scope["method"])
         except SSEBridgeError as error:
             refused = refusal(error, debug=bridge.settings.debug)

@@ -77,7 +77,7 @@ class WebSocketEndpoint:
         request = scope_request(scope)
         first = script.first(request)
         if self.access.fixed:
-            channels = await self.access.channels(scope, ())
+            channels = await self.access.channels(scope)
             first = Subscribe(channels, request.last_event_id, request.start, request.last)
             if request.start is None and request.last is None:
                 first = Subscribe(channels, request.last_event_id, **self.start)

@@ -17,6 +17,7 @@ from typing import ClassVar
 from ...admission.grants import Grant
 from ...config import Policy
 from ...filters import Filter, for_browsers
+from ...follow.subscribe_request import SubscribeRequest
 from ...wire import CHANNEL_FORMATS, Format, check_named, choose
 from ..http.compression import Coding, coding_for
 from ..http.cors import Cors
@@ -61,7 +62,7 @@ def check_format(format: Format | str | None, type_in_data: bool = False) -> Non
 
 def stream_channels(
     bridge: BridgeProtocol,
-    channels: str | Iterable[str],
+    channels: str | Iterable[str] | SubscribeRequest,
     request: StreamRequest,
     *,
     filter: Filter | None = None,
@@ -77,7 +78,8 @@ def stream_channels(
     """A response that follows channels.
 
     Args:
-        channels: names, chosen by the server or allowed by its authorize hook.
+        channels: names, chosen by the server or allowed by its authorize hook; or the request that
+            `StreamRequest.subscribe` has made of them, and of the options from `filter` to `last`.
         request: the client's position and accepted formats.
         filter: hides events from the client; events that are not for browsers are hidden unless it names visibilities.
         policy: the treatment of a slow client.
@@ -97,13 +99,14 @@ def stream_channels(
     """
     cors = Cors.of(bridge.settings, cors_origins)
     wire, by_accept = choose(CHANNEL_FORMATS, format, request.format, request.accept, type_in_data=type_in_data)
-    wanted = filter if grant is None or grant.filter is None else grant.filter
-    if request.start is not None or request.last is not None:
-        start, last = request.start, request.last
-    subscribe_request = bridge.subscribe_request(
-        channels, after=request.last_event_id, start=start, last=last,
-        filter=for_browsers(wanted), policy=policy, queue_size=queue_size,
-    )  # fmt: skip
+    if isinstance(channels, SubscribeRequest):
+        subscribe_request = channels
+    else:
+        subscribe_request = request.subscribe(
+            bridge, channels, filter=filter, policy=policy, queue_size=queue_size, start=start, last=last
+        )
+    if grant is not None and grant.filter is not None:
+        subscribe_request = dataclasses.replace(subscribe_request, filter=for_browsers(grant.filter))
     check_admission(bridge, grant, subscribe_request.channels)
     if request.replaced:  # else it would throw out its replacement, which reconnects likewise, for ever
         return cors.apply(StreamResponse(204, STREAM_HEADERS), request.origin)

@@ -11,8 +11,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
+from ...config import Policy
 from ...errors import InvalidInput
+from ...filters import Filter, for_browsers
+from ...follow.subscribe_request import SubscribeRequest
 from ...records.ids import MAX_ID_BYTES
+from ..lifecycle.bridge_protocol import BridgeProtocol
 
 MAX_QUERY_CHARACTERS: Final = 65_536  # no server lets more through; an id takes 4 kB, 80 names take 16 kB
 INTERNED_CHARACTERS: Final = 1024  # of headers and query, since 256 requests of strangers stay in memory
@@ -60,6 +64,28 @@ class StreamRequest:
         if isinstance(query, str) and len(query) + sum([len(text or "") for text in texts]) <= INTERNED_CHARACTERS:
             return _interned(query, *texts)
         return _read(query, *texts)
+
+    def subscribe(
+        self,
+        bridge: BridgeProtocol,
+        channels: str | Iterable[str],
+        *,
+        filter: Filter | None = None,
+        policy: Policy | None = None,
+        queue_size: int | None = None,
+        start: str | None = None,
+        last: int | None = None,
+    ) -> SubscribeRequest:
+        """The request to follow `channels` from this client's position, with the options of `stream_channels`.
+
+        An adapter makes it before it asks a hook, so that no hook sees invalid names, nor more than the limit.
+        """
+        if self.start is not None or self.last is not None:
+            start, last = self.start, self.last
+        return bridge.subscribe_request(
+            channels, after=self.last_event_id, start=start, last=last,
+            filter=for_browsers(filter), policy=policy, queue_size=queue_size,
+        )  # fmt: skip
 
 
 def _read(query: str | Sequence[tuple[str, str]], *texts: str | None) -> StreamRequest:
