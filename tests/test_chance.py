@@ -12,8 +12,7 @@ import pytest
 from sse_bridge import Bridge
 from sse_bridge.hub.state import HubState
 from sse_bridge.runtime.chance import CHANCE
-from sse_bridge.streams.lifecycle.deadlines import Deadlines
-from sse_bridge.streams.lifecycle.ending import retry_ms
+from sse_bridge.streams.lifecycle.ending import Deadlines, retry_ms
 
 
 def drained_at(bridge: Bridge) -> float:

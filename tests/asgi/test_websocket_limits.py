@@ -24,7 +24,7 @@ MINE = '{"type":"mine"}'
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is given a second has a part of it here."""
-    for module in ("lifecycle.deadlines", "lifecycle.write_timeout", "asgi.websocket"):
+    for module in ("lifecycle.ending", "lifecycle.write_timeout", "asgi.websocket"):
         monkeypatch.setattr(f"sse_bridge.streams.{module}.LAST_WRITE_SECONDS", 0.1)
 
 

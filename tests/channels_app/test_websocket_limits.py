@@ -11,7 +11,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from sse_bridge import Bridge
-from sse_bridge.streams.lifecycle.deadlines import LAST_WRITE_SECONDS
+from sse_bridge.streams.lifecycle.ending import LAST_WRITE_SECONDS
 from sse_bridge_channels import EventWebSocketConsumer, websocket
 from tests.asgi.strict_server import WebSocket
 from tests.support.wait import await_for

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sse_bridge import Bridge
 from sse_bridge.config import Settings
 from sse_bridge.streams import StreamRequest, stream_channels, stream_source
-from sse_bridge.streams.lifecycle.deadlines import SELDOM_SECONDS, Deadlines
+from sse_bridge.streams.lifecycle.ending import SELDOM_SECONDS, Deadlines
 
 
 def test_heartbeats_come_after_silence_only() -> None:
@@ -23,7 +23,7 @@ def test_heartbeats_come_after_silence_only() -> None:
     assert (deadlines.due(9.0), deadlines.next()) == (None, math.inf)
     deadlines.open(10.0, 100)
     assert (deadlines.due(11.9), deadlines.due(12.0), deadlines.next()) == (None, "heartbeat", 12.0)
-    deadlines.wrote(12.0)
+    deadlines.wrote_at = 12.0
     assert (deadlines.due(13.9), deadlines.next()) == (None, 14.0)
     assert deadlines.due(110.0) == "lifetime"
 

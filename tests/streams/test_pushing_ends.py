@@ -78,7 +78,7 @@ async def test_a_client_that_is_turned_away_and_takes_nothing_is_waited_for_a_mo
 
 
 async def test_a_slow_client_gets_its_last_frame_within_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("lifecycle.deadlines", "asgi.pushed"):  # longer than a loaded machine is late
+    for module in ("lifecycle.ending", "asgi.pushed"):  # longer than a loaded machine is late
         monkeypatch.setattr(f"sse_bridge.streams.{module}.LAST_WRITE_SECONDS", 20.0)
     bridge = Bridge("memory://")
     client = await Client(bridge, "a").opened()

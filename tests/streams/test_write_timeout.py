@@ -63,7 +63,7 @@ ends = pytest.mark.parametrize(("end", "grant"), ENDS.values(), ids=ENDS)
 @pytest.fixture
 def long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a client that is only slow takes on a loaded machine."""
-    for module in ("lifecycle.deadlines", "lifecycle.write_timeout", "asgi.websocket", "asgi.pushed"):
+    for module in ("lifecycle.ending", "lifecycle.write_timeout", "asgi.websocket", "asgi.pushed"):
         monkeypatch.setattr(f"sse_bridge.streams.{module}.LAST_WRITE_SECONDS", 20.0)
 
 

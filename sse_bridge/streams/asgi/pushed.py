@@ -24,8 +24,7 @@ from ...admission.admissions import Why
 from ...errors import ConfigurationError, SSEBridgeError
 from ..channels.script import ChannelScript
 from ..http.compression import Coding
-from ..lifecycle.deadlines import LAST_WRITE_SECONDS
-from ..lifecycle.ending import IncompleteStream
+from ..lifecycle.ending import LAST_WRITE_SECONDS, IncompleteStream
 from ..lifecycle.opening import Place, acarry_out, opening
 from ..writers.cutting import cut
 from ..writers.stepping import Listening, Message, Stepper
@@ -227,7 +226,7 @@ class PushedStream:
         """Handles an alarm, or in the state alone something to pull."""
         reader = self._reader
         if reader is None or reader.shared is None:
-            if self._stepper.busy and time.monotonic() >= self._script.given_up_at():
+            if self._stepper.busy and time.monotonic() >= self._script.deadlines.given_up_at():
                 self._stepper.interrupt()
             elif self._stepper.busy:
                 self._watch()
@@ -244,7 +243,7 @@ class PushedStream:
             if self.push(told):
                 due = None
         if due is None:
-            self._hub.alarms.arm(reader, self._script.next_due())
+            self._hub.alarms.arm(reader, self._script.deadlines.next())
         else:
             reader.shared.drop(reader, goes_on=True)
             self._listening.wake()
@@ -253,11 +252,11 @@ class PushedStream:
         """Lets the pending write be given up in time: by an alarm or, outside of an open hub, by the returned timer."""
         reader, now = self._reader, time.monotonic()
         if reader is not None and not reader.closed:
-            self._hub.alarms.arm(reader, self._script.given_up_at())
+            self._hub.alarms.arm(reader, self._script.deadlines.given_up_at())
             return None
         if reader is not None:
             self._script.deadlines.end_at(now)
-        return self._loop.call_later(max(0.0, self._script.given_up_at() - now), self._woken)
+        return self._loop.call_later(max(0.0, self._script.deadlines.given_up_at() - now), self._woken)
 
     # in the request's task
 
@@ -294,7 +293,7 @@ class PushedStream:
         assert start is not None
         begun = self._stepper.step(start)
         if self._hub.settle(reader, self, resumption, written=begun and self._stepper.step(body)):
-            self._hub.alarms.arm(reader, self._script.next_due())
+            self._hub.alarms.arm(reader, self._script.deadlines.next())
             self._told = resumption.client_id
             return
         if not begun:
@@ -316,7 +315,7 @@ class PushedStream:
 
     def _share(self, reader: LoopReader) -> None:
         """Lets a reader that has got all that was pending join shared readers, where it can."""
-        self._hub.alarms.arm(reader, self._script.next_due())
+        self._hub.alarms.arm(reader, self._script.deadlines.next())
         self._told = None if reader.follower.hidden else reader.follower.id()
         if self._suspensions < _SUSPENSIONS:
             self._hub.join_shared(reader, self, self._script.rendering)
@@ -355,7 +354,7 @@ class PushedStream:
             self._listen()
             while not await self._stepper.finish():
                 self._listen()
-                if time.monotonic() >= self._script.given_up_at():
+                if time.monotonic() >= self._script.deadlines.given_up_at():
                     logger.warning(
                         "ending a stream of %s whose client takes nothing", self._script.subscribe_request.channels
                     )

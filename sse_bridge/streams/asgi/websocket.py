@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...admission.grants import Grant
 from ..http.refusals import Refusal
-from ..lifecycle.deadlines import LAST_WRITE_SECONDS
+from ..lifecycle.ending import LAST_WRITE_SECONDS
 from ..websockets.messages import Subscribe
 from ..websockets.session import WebSocketSession
 from .send import Receive, Scope, Send, encoded, end_tasks, send_quietly

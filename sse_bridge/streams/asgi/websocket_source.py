@@ -25,8 +25,7 @@ from ...wire import WEBSOCKET_FORMAT
 from ..http.refusals import refusal
 from ..http.request import StreamRequest, lower_headers
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.deadlines import LAST_WRITE_SECONDS
-from ..lifecycle.ending import CLOSE_DONE, close_code
+from ..lifecycle.ending import CLOSE_DONE, LAST_WRITE_SECONDS, close_code
 from ..lifecycle.signals import ensure_drain_handler
 from ..lifecycle.write_timeout import WriteTimeout
 from ..sources.bodies import AsyncSourceBody, Source, SourceBodies, stream_source

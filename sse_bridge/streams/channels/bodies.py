@@ -57,7 +57,7 @@ class AsyncChannelBody(LoopBody):
                 reader.close()
             if first or data or over:
                 return first + data
-            await reader.wait(self._script.next_due())
+            await reader.wait(self._script.deadlines.next())
         return first
 
     @override
@@ -143,16 +143,16 @@ class SyncChannelBody(ThreadBody):
         # A reader with unreported filtered entries must not join: a group of shared readers counts its own only, and
         # the rest is lost.
         if writer is None or follower.hidden or not reader.join_shared(writer, self._script.rendering):
-            reader.wait(self._script.next_due())
+            reader.wait(self._script.deadlines.next())
             return
         while not reader.alone(self._must_leave):  # not `closed`: the hub may write until the reader is not shared
-            reader.wait(self._script.next_due())
+            reader.wait(self._script.deadlines.next())
         writer.complete()
         if reader.follower.id() == told:
             reader.follower.tell_position()  # the client has this id already
 
     def _must_leave(self, wrote_at: float) -> bool:
-        return self._script.is_due(time.monotonic(), wrote_at)
+        return self._script.deadlines.due(time.monotonic(), wrote_at) is not None
 
     @override
     def end_by(self, when: float, why: Why = "drain") -> None:

@@ -14,9 +14,7 @@ from ...follow.subscribe_request import SubscribeRequest
 from ...wire import Format
 from ..http.request import REPLACED_MARK
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.deadlines import Due
-from ..lifecycle.ending import retry_ms
-from ..lifecycle.script import Script
+from ..lifecycle.ending import Due, Script, retry_ms
 from .rendering import payload, renderer
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class ChannelScript(Script):
         return frame if self.incomplete is None else self.wire.heartbeat()  # a piece with which the head leaves
 
     def pull(self, reader: LoopReader | ThreadReader, now: float) -> tuple[bytes, bool]:
-        """The bytes to write now (empty: none, wait until `next_due`), and whether the stream is over then."""
+        """The bytes to write now (empty: none, wait until `deadlines.next`), and whether the stream is over then."""
         follower = reader.follower
         due = self.deadlines.due(now)
         if due is not None and due != "heartbeat":
@@ -86,28 +84,22 @@ class ChannelScript(Script):
         if not data and due == "heartbeat" and (note := follower.tell_position()) is not None:
             data = payload(self.wire, note)
         if data:
-            self.deadlines.wrote(now)
+            self.deadlines.wrote_at = now
             return data, False
         if follower.finished:
             return b"", True
         if due == "heartbeat":
-            self.deadlines.wrote(now)
+            self.deadlines.wrote_at = now
             return self.wire.heartbeat(), False
         return b"", False
 
     def due(self, now: float, wrote_at: float) -> tuple[Due | None, bytes]:
         """The deadline due for a reader to which the hub last wrote at `wrote_at`, and the bytes of a due heartbeat."""
-        self.deadlines.wrote_at_least(wrote_at)
-        due = self.deadlines.due(now)
+        due = self.deadlines.due(now, wrote_at)
         if due != "heartbeat":
             return due, b""
-        self.deadlines.wrote(now)
+        self.deadlines.wrote_at = now
         return due, self.wire.heartbeat()
-
-    def is_due(self, now: float, wrote_at: float) -> bool:
-        """Whether a deadline is due for a reader to which the hub last wrote at `wrote_at`."""
-        self.deadlines.wrote_at_least(wrote_at)
-        return self.deadlines.due(now) is not None
 
     def position(self, follower: Follower) -> bytes:
         """A frame with the reader's position, or a heartbeat in a format without one."""

@@ -2,9 +2,7 @@
 
 opening          whether a stream may open: one order for all, without I/O, and a runner each for threads and loops
 bodies           the iterators of bytes that servers take, one per colour
-script           the base class of all streams' scripts
-deadlines        when a stream must say something, and when it must end; no clock of its own
-ending           the answer to a reason: a status, a last frame, a cut, a close code
+ending           the reasons, deadlines and answers (a status, a last frame, a cut, a close code), and the base of all scripts
 write_timeout    the limit for a write that the client does not take
 registry         the open streams of a bridge, and their drain
 signals          the drain at SIGTERM and SIGINT

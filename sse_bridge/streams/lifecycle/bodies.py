@@ -18,8 +18,8 @@ from typing import Final, Self
 from typing_extensions import override
 
 from ...admission.admissions import Why
+from .ending import Script
 from .opening import Opening, acarry_out, carry_out, opening
-from .script import Script
 
 
 class _Body(Opening):

@@ -1,4 +1,4 @@
-"""How a stream ends, or is refused, for a reason: by a status, a last frame, a cut, or a close code.
+"""When a stream ends, or is refused, and how: by a status, a last frame, a cut, or a close code.
 
 The table has a row per decision; the left column is the state of the stream when the reason comes:
 
@@ -13,14 +13,23 @@ The table has a row per decision; the left column is the state of the stream whe
 from __future__ import annotations
 
 import errno
-from typing import Final
+import math
+from typing import Final, Literal
 
 from ...admission.admissions import Refused
 from ...config import Settings
 from ...errors import BackendUnavailable, NotAuthorized, SSEBridgeError, TooManyStreams
 from ...runtime.chance import CHANCE
 from ...wire import Format
-from .deadlines import Reason
+from .bridge_protocol import BridgeProtocol
+
+LAST_WRITE_SECONDS: Final = 1.0  # for a write under way when the stream's end is due; within the drain's grace
+
+# No timer takes "never"; streams of channels end before this, and one comment a month harms no other stream.
+SELDOM_SECONDS: Final = 30 * 86_400.0
+
+Due = Literal["heartbeat", "lifetime", "expired", "drain", "replaced", "revoked", "unavailable"]
+Reason = Due | Literal["limit", "slow", "idle"]  # of an end before the end
 
 REVOKED: Final = "access was revoked"
 CLOSE_DONE: Final = 1000
@@ -69,3 +78,123 @@ def close_code(reason: str) -> int:
 def retry_ms(settings: Settings) -> int:
     """The delay before the client reconnects: random, so that a deploy is not followed by a storm."""
     return CHANCE.randint(settings.retry_min_ms, settings.retry_max_ms)
+
+
+class Deadlines:
+    """When one stream must say something, and when it must end; `end_at` is valid before `open`.
+
+    Time comes in as an argument (seconds, monotonic).
+
+    Args:
+        settings: `heartbeat_seconds` is used.
+
+    Attributes:
+        ends_at: the stream's end; infinite while none is set.
+        wrote_at: the last write; the next heartbeat is counted from it.
+    """
+
+    __slots__ = ("_ends_anyway", "_heartbeat_seconds", "_why", "ends_at", "wrote_at")
+
+    def __init__(self, settings: Settings) -> None:
+        self._heartbeat_seconds = settings.heartbeat_seconds or SELDOM_SECONDS
+        self.wrote_at = math.inf  # no heartbeat before `open`
+        self.ends_at = math.inf
+        self._why: Due = "lifetime"
+        self._ends_anyway: tuple[float, Due] | None = None  # the end apart from the credentials'; None: none expire
+
+    def open(self, now: float, lifetime_seconds: float = math.inf, expires_at: float | None = None) -> None:
+        """Starts the clock of a stream that is open now.
+
+        Args:
+            lifetime_seconds: the longest lifetime, of which `open` takes a random 0.8 to 1.0, so that streams opened
+                together do not reconnect together.
+            expires_at: the end of the credentials; None: never.
+        """
+        self.wrote_at = now
+        self.end_at(now + lifetime_seconds * CHANCE.uniform(0.8, 1.0), "lifetime")
+        if expires_at is not None:
+            self.expire_at(expires_at)
+
+    def end_at(self, when: float, why: Due = "drain") -> None:
+        """Ends the stream at `when` at the latest.
+
+        No call stands between a comparison and its store: under the GIL the end that another thread tells cannot get lost.
+        """
+        if self._ends_anyway is not None and when < self._ends_anyway[0]:
+            self._ends_anyway = when, why
+        if when < self.ends_at:
+            self.ends_at, self._why = when, why
+
+    def expire_at(self, when: float | None) -> None:
+        """Sets the end of the credentials (None: never), in place of an earlier one."""
+        if self._ends_anyway is not None:
+            self.ends_at, self._why = self._ends_anyway
+        elif when is not None:
+            self._ends_anyway = self.ends_at, self._why
+        if when is not None and when < self.ends_at:
+            self.ends_at, self._why = when, "expired"
+
+    def due(self, now: float, wrote_at: float = -math.inf) -> Due | None:
+        """The end or heartbeat that is due now; `wrote_at`: the hub's last write for the stream."""
+        if wrote_at > self.wrote_at:
+            self.wrote_at = wrote_at
+        if now >= self.ends_at:
+            return self._why
+        if now >= self.wrote_at + self._heartbeat_seconds:
+            return "heartbeat"
+        return None
+
+    def given_up_at(self) -> float:
+        """The moment at which a write that still waits for the client is given up, without a last frame."""
+        return self.ends_at + LAST_WRITE_SECONDS
+
+    def next(self) -> float:
+        """The next deadline if nothing is written before."""
+        return min(self.ends_at, self.wrote_at + self._heartbeat_seconds)
+
+
+class Script:
+    """The base of all streams' scripts: the user, the deadlines and the ending of one stream, decided without I/O.
+
+    For the thread that serves the stream, except `deadlines.end_at`, which is thread-safe.
+
+    Args:
+        bridge: settings, hubs and registry.
+        format: of the frames.
+        expires_at: the end of the credentials (`time.monotonic`); None: never.
+        user: the stream's user for limits and revocations; None: none.
+
+    Attributes:
+        deadlines: of heartbeats and of the end.
+        incomplete: why the connection must be cut, in a format that cannot say that something is missing.
+    """
+
+    __slots__ = ("_expires_at", "_settings", "bridge", "deadlines", "incomplete", "user", "wire")
+
+    def __init__(self, bridge: BridgeProtocol, format: Format, expires_at: float | None, user: str | None) -> None:
+        self.bridge = bridge
+        self.user = user
+        self.wire = format
+        self.deadlines = Deadlines(bridge.settings)
+        self.incomplete: str | None = None
+        self._settings = bridge.settings
+        self._expires_at = expires_at
+
+    def refusal(self, reason: Refused) -> SSEBridgeError | None:
+        """The error that answers a stream that may not open while its status is unsent; None: 200 and `refuse`."""
+        return answer(reason, self._settings, has_last_frame=True)
+
+    def refuse(self, reason: Refused) -> bytes:
+        """The only frame of a stream that may not open, behind a status of 200; may set `incomplete`."""
+        return self.goodbye(reason)
+
+    def goodbye(self, reason: Reason, replaced_id: bytes | None = None) -> bytes:
+        """The frame with the reason of the end, or nothing and `incomplete`; see `last_frame`."""
+        if self.wire.cuts:
+            self.incomplete, replaced_id = reason, None
+        return last_frame(self.wire, reason, self._settings, replaced_id)
+
+    def check_complete(self) -> None:
+        """Raises `IncompleteStream` where the end of the body must not look like one, however often it is asked for."""
+        if self.incomplete is not None:
+            raise IncompleteStream(self.incomplete)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .deadlines import LAST_WRITE_SECONDS
+from .ending import LAST_WRITE_SECONDS
 
 logger = logging.getLogger("sse_bridge.streams")
 

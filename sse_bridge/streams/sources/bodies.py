@@ -227,14 +227,14 @@ class AsyncSourceBody(_SourceBody, LoopBody):
             if over:
                 self._end()
             elif not first and self._pump.other_colour is None:
-                await self._wait(self._script.next_due())
+                await self._wait(self._script.deadlines.next())
             elif not first:
                 self._turn()
         return first
 
     def _tell_end(self) -> None:
         if self.on_end is not None:
-            self.on_end(self._script.given_up_at())
+            self.on_end(self._script.deadlines.given_up_at())
 
     @override
     def _new_driver(self, source: Any, is_async: bool) -> LoopDriver:
@@ -291,7 +291,7 @@ class SyncSourceBody(_SourceBody, ThreadBody):
             if over:
                 self._end()
             elif not first and self._pump.other_colour is None:
-                self._wait(self._script.next_due())
+                self._wait(self._script.deadlines.next())
             elif not first:
                 self._turn()
         return first

@@ -13,9 +13,7 @@ from ...admission.admissions import Refused
 from ...filters import Filter
 from ...wire import Format
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.deadlines import Reason
-from ..lifecycle.ending import answer, last_frame, retry_ms
-from ..lifecycle.script import Script
+from ..lifecycle.ending import Reason, Script, answer, last_frame, retry_ms
 from .items import END_ID, OPEN_ID, item_frame
 
 if TYPE_CHECKING:
@@ -112,7 +110,7 @@ class SourceScript(Script):
         return (frame, self._end("error")) if frame else None
 
     def pull(self, pump: Frames, now: float) -> tuple[bytes, bool]:
-        """The bytes to write now (empty: none, wait until `next_due`), and whether the stream is over then."""
+        """The bytes to write now (empty: none, wait until `deadlines.next`), and whether the stream is over then."""
         due = self.deadlines.due(now)
         if due is not None and due != "heartbeat":
             pump.stop()  # its frames so far are still written
@@ -120,7 +118,7 @@ class SourceScript(Script):
             return self.goodbye(due), True
         data = pump.take()
         if data:
-            self.deadlines.wrote(now)
+            self.deadlines.wrote_at = now
         if pump.empty and pump.finished and not pump.cut:
             return data, True
         if data:
@@ -131,7 +129,7 @@ class SourceScript(Script):
         if due is not None and due != "heartbeat":
             return self.goodbye(due), True
         if due == "heartbeat":
-            self.deadlines.wrote(now)
+            self.deadlines.wrote_at = now
             return self.wire.heartbeat(), False
         return b"", False
 

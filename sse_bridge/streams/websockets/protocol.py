@@ -41,8 +41,7 @@ from ...wire import WEBSOCKET_FORMAT
 from ..channels.rendering import messages
 from ..http.request import StreamRequest
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.deadlines import Deadlines, Reason
-from ..lifecycle.ending import CLOSE_DONE, close_code, last_frame, refusal_error, retry_ms
+from ..lifecycle.ending import CLOSE_DONE, Deadlines, Reason, close_code, last_frame, refusal_error, retry_ms
 from .messages import Cancel, Command, Custom, Rejected, Subscribe, Unsubscribe, error_frame, parse_command
 
 # chosen where the client offers it; a browser that offers one insists on an answer
@@ -200,7 +199,7 @@ class WebSocketScript:
         if grant is not None:
             self._grant = grant
             self._deadlines.expire_at(None if grant.expires_at is None else now + grant.expires_at - time.time())
-        self._deadlines.wrote(now)
+        self._deadlines.wrote_at = now
         id = b"" if follower is None else follower.id()
         data = {"channels": list(self.channels)}
         return WEBSOCKET_FORMAT.control("stream.open", data, id=id or None, retry_ms=retry_ms(self._settings))
@@ -223,12 +222,12 @@ class WebSocketScript:
             if batch is None and due == "heartbeat":
                 batch = reader.follower.tell_position()
         if batch is not None:
-            self._deadlines.wrote(now)
+            self._deadlines.wrote_at = now
             return messages(batch, WEBSOCKET_FORMAT), None
         if reader is not None and self.ends_with_channels and reader.follower.finished:
             return [], CLOSE_DONE
         if due == "heartbeat":
-            self._deadlines.wrote(now)
+            self._deadlines.wrote_at = now
             return [WEBSOCKET_FORMAT.heartbeat()], None
         return [], None
 

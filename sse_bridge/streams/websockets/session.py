@@ -31,8 +31,7 @@ from ...errors import (
 from ...follow.subscribe_request import SubscribeRequest
 from ...hub.loop import LoopReader
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.deadlines import Reason
-from ..lifecycle.ending import CLOSE_DONE, refusal_error
+from ..lifecycle.ending import CLOSE_DONE, Reason, refusal_error
 from ..lifecycle.opening import UNAVAILABLE, Place, acarry_out, opening
 from ..lifecycle.write_timeout import WriteTimeout
 from .messages import Cancel, Command, Custom, Ping, Rejected, Subscribe, Unsubscribe, error_frame

@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from ..lifecycle.deadlines import LAST_WRITE_SECONDS
+from ..lifecycle.ending import LAST_WRITE_SECONDS
 
 _MOST: Final = 64  # wrappers around a send that are looked at
 _LOOKS: Final = 100
