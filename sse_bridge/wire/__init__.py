@@ -2,8 +2,8 @@
 
 base         the contract of a format
 negotiation  the choice of a client's format
-sse          server-sent events (sse_data: for clients that read ``data:`` alone)
-envelope     the JSON envelope that ndjson, json_array and websocket share
+sse          server-sent events, also for clients that read ``data:`` alone
+envelope     JSON envelopes: NDJSON, JSON arrays, WebSocket messages
 text         only the data
 """
 
@@ -12,13 +12,10 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Format
-from .json_array import JSON_ARRAY_FORMAT
-from .ndjson import NDJSON_FORMAT
+from .envelope import JSON_ARRAY_FORMAT, NDJSON_FORMAT, WEBSOCKET_FORMAT
 from .negotiation import check_named, choose, negotiate
-from .sse import SSE_FORMAT
-from .sse_data import SSE_DATA_FORMAT, TYPED_SSE_DATA_FORMAT
+from .sse import SSE_DATA_FORMAT, SSE_FORMAT, TYPED_SSE_DATA_FORMAT
 from .text import BYTES_FORMAT, TEXT_FORMAT
-from .websocket import WEBSOCKET_FORMAT
 
 # The formats of a stream of channels over HTTP; the first is the default.
 CHANNEL_FORMATS: Final[tuple[Format, ...]] = (SSE_FORMAT, NDJSON_FORMAT, TEXT_FORMAT, SSE_DATA_FORMAT)

@@ -28,7 +28,7 @@ import re
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import pydantic_core
 
@@ -38,16 +38,6 @@ from ..events import END_TYPE, Entry
 # The alphabet of this library's ids (docs/architecture.md): safe in a header, in an SSE line and between JSON quotes.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
-
-
-class ControlEvent(NamedTuple):
-    """The content of a control event's frame; `id` and `retry_ms` are checked. See `Format.control`."""
-
-    type: str
-    data: Mapping[str, Any]
-    channel: str | None
-    id: bytes | None
-    retry_ms: int | None
 
 
 class Format(ABC):
@@ -126,10 +116,12 @@ class Format(ABC):
             check_id(id)
         if retry_ms is not None and (type(retry_ms) is not int or retry_ms < 1):  # 0 is a hot loop in Chromium
             raise InvalidInput(f"retry_ms must be an int of at least 1, got {retry_ms!r}")
-        return self.control_frame(ControlEvent(event_type, data, channel, id, retry_ms))
+        return self.control_frame(event_type, encode_json(data), channel, id, retry_ms)
 
-    def control_frame(self, event: ControlEvent) -> bytes:
-        """The frame of `control`; a format that carries control events overrides it."""
+    def control_frame(
+        self, event_type: str, data: bytes, channel: str | None, id: bytes | None, retry_ms: int | None
+    ) -> bytes:
+        """The frame of `control`, whose `id` and `retry_ms` are checked; `data` is JSON on one line."""
         return b""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The JSON envelope that NDJSON, JSON arrays and WebSocket messages share.
+"""JSON envelopes: as lines (NDJSON), as elements of one array, and as WebSocket messages.
 
     {"type":"order.paid","channel":"orders:42","published_at_ms":1790000000000,"data":{…},"id":"…"}
 
@@ -15,7 +15,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from ..events import Entry, check_type
-from .base import ControlEvent, Format, check_id, encode_json, line_value
+from .base import Format, check_id, encode_json, line_value
 
 
 class EnvelopeFormat(Format):
@@ -51,13 +51,72 @@ class EnvelopeFormat(Format):
         return b'{"type":' + type_string + b',"data":' + json_value(data, kind) + id_member + b"}" + self.terminator
 
     @override
-    def control_frame(self, event: ControlEvent) -> bytes:
-        channel_member = b"" if event.channel is None else b',"channel":' + _channel_string(event.channel)
-        retry_member = b"" if event.retry_ms is None else b',"retry_ms":%d' % event.retry_ms
-        id_member = b"" if event.id is None else b',"id":"%b"' % event.id
+    def control_frame(
+        self, event_type: str, data: bytes, channel: str | None, id: bytes | None, retry_ms: int | None
+    ) -> bytes:
+        channel_member = b"" if channel is None else b',"channel":' + _channel_string(channel)
+        retry_member = b"" if retry_ms is None else b',"retry_ms":%d' % retry_ms
+        id_member = b"" if id is None else b',"id":"%b"' % id
         return b'{"type":%b%b,"data":%b%b%b}%b' % (
-            _type_string(event.type), channel_member, encode_json(event.data), retry_member, id_member, self.terminator,
+            _type_string(event_type), channel_member, data, retry_member, id_member, self.terminator,
         )  # fmt: skip
+
+
+class NDJSON(EnvelopeFormat):
+    """Newline-delimited JSON, for programs that read a stream with a JSON parser.
+
+    A source's plain items are lines of their own, without an envelope. An empty line is a heartbeat; readers skip it.
+    """
+
+    name: ClassVar[str] = "ndjson"
+    content_type: ClassVar[str] = "application/x-ndjson"
+    media_types: ClassVar[tuple[str, ...]] = (
+        "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+    )  # fmt: skip
+    terminator: ClassVar[bytes] = b"\n"
+    bare_items: ClassVar[bool] = True
+
+
+class JSONArray(EnvelopeFormat):
+    """One JSON array, for sources that end: clients that parse the whole body at once read it with any JSON parser.
+
+    The elements are a source's plain items, or envelopes where it yields typed events. The format stays stateless: the
+    source's script puts `prefix` before the first frame, `separator` between two and `suffix` after the last, also
+    after an error. No frame opens or closes the stream: the array holds the source's items only.
+    """
+
+    name: ClassVar[str] = "json_array"
+    content_type: ClassVar[str] = "application/json"
+    media_types: ClassVar[tuple[str, ...]] = ("application/json",)
+    prefix: ClassVar[bytes] = b"["
+    separator: ClassVar[bytes] = b",\n"
+    suffix: ClassVar[bytes] = b"]\n"
+    bare_items: ClassVar[bool] = True
+
+    @override
+    def position(self, id: bytes) -> bytes:
+        return b""
+
+    @override
+    def retry(self, retry_ms: int, reason: str | None = None) -> bytes:
+        return b""
+
+
+class WebSocket(EnvelopeFormat):
+    """One envelope per text message; servers decode the bytes as UTF-8, so frames are always valid UTF-8.
+
+    Browsers show no ping frames to a page, so a heartbeat is a message that a client can watch for; the library's own
+    clients answer none.
+    """
+
+    name: ClassVar[str] = "websocket"
+    content_type: ClassVar[str] = "application/json"  # of one message, since there is no response
+    media_types: ClassVar[tuple[str, ...]] = ()
+    joins: ClassVar[bool] = False
+
+    @override
+    def heartbeat(self) -> bytes:
+        return b'{"type":"stream.heartbeat"}'
 
 
 def json_value(data: bytes, kind: str) -> bytes:
@@ -89,3 +148,8 @@ def _type_string(event_type: str) -> bytes:
 @lru_cache(maxsize=4096)
 def _channel_string(channel: str) -> bytes:
     return _string("a channel name", channel)
+
+
+NDJSON_FORMAT = NDJSON()
+JSON_ARRAY_FORMAT = JSONArray()
+WEBSOCKET_FORMAT = WebSocket()

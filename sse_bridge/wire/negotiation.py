@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import ConfigurationError, NotAcceptable
 from .base import Format
-from .sse_data import SSE_DATA_FORMAT, TYPED_SSE_DATA_FORMAT
+from .sse import SSE_DATA_FORMAT, TYPED_SSE_DATA_FORMAT
 
 _RANGE: Final = re.compile(r"\*/\*|[\w!#$%&'+.^`|~-]+/(?:\*|[\w!#$%&'+.^`|~-]+)", re.ASCII)
 MAX_ACCEPT_CHARACTERS: Final = 4096  # browsers send 150; `_best` keeps headers in memory

@@ -8,7 +8,7 @@ A client sends JSON objects as text messages:
     {"type": "ping"}         answered by {"type": "stream.pong"}
     {"type": …}              anything else is for the application's own hook, if it has one
 
-The server sends one JSON envelope per message (`sse_bridge.wire.websocket`). Each id stands for *all* channels of the
+The server sends one JSON envelope per message (`sse_bridge.wire.envelope`). Each id stands for *all* channels of the
 connection, so a client keeps the last id it saw and, on its next connection, subscribes to everything with it. Every
 subscribe and unsubscribe is answered by ``stream.open`` with the channels that are followed from then on, or by
 ``stream.error`` if nothing has changed.
