@@ -134,14 +134,13 @@ class Admissions:
     def refuses(self, key: Hashable, now: float) -> bool:
         """Whether this member's stream is revoked."""
         member = self.members.get(key) if self._known else None
-        return member is not None and self._covered(member, now)
+        return member is not None and self._covers(member.user, member.channels, now)
 
     def revoked(self, user: str | None, channels: tuple[str, ...], now: float) -> bool:
         """Whether a stream that has not joined is known to be revoked. Thread-safe."""
         if not self._known or not self._live:
             return False
-        key = None if user is None else user_key(user)
-        return any(self._known.get(target, 0.0) > now for target in targets_of(key, channels))
+        return self._covers(None if user is None else user_key(user), channels, now)
 
     def lease_request(self, key: Hashable) -> TakeLease | None:
         """The request to make before this stream opens; None: none is needed. `took` or `leave` follows."""
@@ -217,7 +216,7 @@ class Admissions:
 
     def next_request(self, now: float) -> ControlRequest | None:
         """The request to carry out now; `done` or `failed` follows."""
-        if not self.request_due(now):
+        if not self.supported or now < self._not_before:
             return None
         if self._linked and not self._live:
             self._news = {}
@@ -293,10 +292,11 @@ class Admissions:
         seconds = self._lease_seconds if member.channels else max(self._lease_seconds, _SOURCE_SECONDS)
         return TakeLease(user, self._owner, lease, limit, replace, seconds)
 
-    def _covered(self, member: Admitted, now: float) -> bool:
-        return any(self._known.get(target, 0.0) > now for target in targets_of(member.user, member.channels))
+    def _covers(self, user: str | None, channels: tuple[str, ...], now: float) -> bool:
+        return any(self._known.get(target, 0.0) > now for target in targets_of(user, channels))
 
     def _covered_streams(self, now: float) -> Ends:
         if not self._known:
             return []
-        return [(member.stream, "revoked") for member in self.members.values() if self._covered(member, now)]
+        members = self.members.values()
+        return [(each.stream, "revoked") for each in members if self._covers(each.user, each.channels, now)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -36,7 +36,8 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-def _end(ends: Ends) -> None:
+def _tell(ends: Ends, woken: Iterable[Hashable] = ()) -> None:
+    """Ends streams and wakes members, under no lock, since a logging handler, or a stream's end, may run any code."""
     now = time.monotonic()
     for reference, why in ends:
         stream = reference()
@@ -46,12 +47,12 @@ def _end(ends: Ends) -> None:
             stream.end_by(now, why)
         except Exception as error:  # noqa: BLE001  # a loop may just have closed; the others must be told
             logger.warning("a stream could not be told that it is over (%s): %r", why, error)
+    for member in woken:
+        member.wake()  # type: ignore[attr-defined]  # a reader or a source member of the hub
 
 
 class _AdmissionDriver:
     """The base of both colours: hands messages, replies and errors to the admissions, and its decisions to streams.
-
-    Streams and readers are told under no lock, since a logging handler, or a stream's end, may run any code.
 
     Args:
         lock: the hub's, which guards the admissions.
@@ -129,20 +130,19 @@ class _AdmissionDriver:
         if ends is None:
             logger.warning("a control message that is not ours: %r", message[:120])
         else:
-            _end(ends)
+            _tell(ends)
 
     def tick(self, now: float) -> None:
         """Ends the streams that are due; called once a second."""
         with self._lock:
             ends = self.state.tick(now)
-        _end(ends)
+        _tell(ends)
 
     def _done(self, request: ControlRequest, reply: Any) -> None:
         with self._lock:
             ends = self.state.done(request, reply, time.monotonic())
             woken = self.state.woken()
-        _end(ends)
-        _wake(woken)
+        _tell(ends, woken)
 
     def _failed(self, request: ControlRequest, error: BaseException) -> None:
         """Notes a request that failed; a foreign error, such as a cancel, leaves the request due."""
@@ -161,7 +161,7 @@ class _AdmissionDriver:
                 refused=ours and not isinstance(error, (BackendUnavailable, PublishUncertain)),
             )
             woken = self.state.woken()
-        _wake(woken)
+        _tell([], woken)
 
 
 class ThreadAdmissionDriver(_AdmissionDriver):
@@ -214,7 +214,7 @@ class LoopAdmissionDriver(_AdmissionDriver):
 
     def hub_closed(self) -> None:
         """Tells all streams that they are over."""
-        _end([(member.stream, "unavailable") for member in self.state.members.values()])
+        _tell([(member.stream, "unavailable") for member in self.state.members.values()])
 
     async def flush(self) -> None:
         """Gives back the readers' leases, when the hub is closed."""
@@ -226,11 +226,10 @@ class LoopAdmissionDriver(_AdmissionDriver):
         while (request := self.state.next_request(time.monotonic())) is not None:
             try:
                 reply = await self._backend.acontrol(request)
-            except SSEBridgeError as error:
-                self._failed(request, error)
             except BaseException as error:
                 self._failed(request, error)
-                raise
+                if not isinstance(error, SSEBridgeError):
+                    raise
             else:
                 self._done(request, reply)
 
@@ -238,8 +237,3 @@ class LoopAdmissionDriver(_AdmissionDriver):
         self._task = None
         if not task.cancelled() and task.exception() is not None:
             logger.error("lease and revocation task failed; the next request starts another", exc_info=task.exception())
-
-
-def _wake(readers: list[Hashable]) -> None:
-    for reader in readers:
-        reader.wake()  # type: ignore[attr-defined]  # a reader or a source member of the hub

@@ -1,7 +1,9 @@
 """Members of a hub's admissions: the wake and release of readers on threads, and streams that follow no channel.
 
-An exception out of a signal handler may end `ThreadMember.close` between two of its lines, and the garbage collector may
-call it under the hub's own lock: the hub's housekeeping thread closes the member then.
+An exception out of a signal handler may end any call between two of its lines, also between a member's registration and
+its return; and the garbage collector may call `ThreadMember.close` under the hub's own lock. The hub's housekeeping thread
+closes the member then. So a member is entered in `Owners` before it is registered, under a weak reference to the object that
+shall close it; that object's end puts the reference where the thread finds it, by one call in C, which cannot be interrupted.
 
 A source member, of a user's iterable as a response, has a user and no channels: like a reader it is judged at the opening,
 hears of a revocation, and holds a lease. It costs no thread, task or timer, and nothing per item. While a source member is
@@ -14,10 +16,10 @@ import asyncio
 import contextlib
 import time
 import weakref
+from collections import deque
 from typing import Protocol
 
 from ..runtime.locks import Lock, held
-from ..runtime.owners import Owners
 from ..runtime.wakers import new_waker
 from .admissions import Endable
 from .drivers import LoopAdmissionDriver, ThreadAdmissionDriver
@@ -42,7 +44,7 @@ class ThreadMember:
     Attributes:
         closed: the member must not go on; a waiting `wait` returns at once.
         left: everything is released.
-        owner: the object that must close the member, see `Owners`.
+        owner: the member's key in `Owners`.
     """
 
     __slots__ = ("__weakref__", "_hub", "_waker", "closed", "left", "owner")
@@ -97,12 +99,11 @@ class LoopSourceMember:
         closed: the member has left.
     """
 
-    __slots__ = ("_admission", "_stream", "_waiter", "closed")
+    __slots__ = ("_admission", "_waiter", "closed")
 
-    def __init__(self, admission: LoopAdmissionDriver, stream: Endable) -> None:
+    def __init__(self, admission: LoopAdmissionDriver) -> None:
         self.closed = False
         self._admission = admission
-        self._stream = weakref.ref(stream)  # weak: a stream that its server forgot ends by its finalizer
         self._waiter: asyncio.Future[None] | None = None
 
     def ready(self) -> bool:
@@ -145,11 +146,6 @@ class LoopSourceMember:
             with contextlib.suppress(RuntimeError):  # the loop was closed just now
                 loop.call_soon_threadsafe(self.close)
 
-    def hub_closed(self) -> None:
-        """Ends the stream of a closing hub, which would hear of no revocation any more."""
-        self.close()
-        _hub_closed(self._stream())
-
 
 class ThreadSourceMember(ThreadMember):
     """A source member of a hub on threads and greenlets; thread-safe, but one thread waits."""
@@ -158,7 +154,7 @@ class ThreadSourceMember(ThreadMember):
 
     def __init__(self, hub: ThreadHost, stream: Endable) -> None:
         super().__init__(hub)
-        self._stream = weakref.ref(stream)
+        self._stream = weakref.ref(stream)  # weak: a stream that its server forgot ends by its finalizer
 
     def ready(self) -> bool:
         """The twin of `LoopSourceMember.ready`."""
@@ -174,9 +170,11 @@ class ThreadSourceMember(ThreadMember):
             self._waker.wait(until - time.monotonic())
 
     def hub_closed(self) -> None:
-        """The twin of `LoopSourceMember.hub_closed`."""
+        """Ends the stream of a closing hub, which would hear of no revocation any more."""
         self.close()
-        _hub_closed(self._stream())
+        stream = self._stream()
+        if stream is not None:
+            stream.end_by(time.monotonic(), "unavailable")
 
     def _give_back(self) -> None:
         self.closed = True
@@ -187,6 +185,40 @@ class ThreadSourceMember(ThreadMember):
             self._hub.work()
 
 
-def _hub_closed(stream: Endable | None) -> None:
-    if stream is not None:
-        stream.end_by(time.monotonic(), "unavailable")
+class Owners:
+    """Members by owner. Call `own` and `disown` under the hub's lock, `abandon` anywhere, `take_back` in the
+    housekeeping thread."""
+
+    def __init__(self) -> None:
+        self._owned: dict[weakref.ref[object], ThreadMember] = {}
+        self._orphans: deque[weakref.ref[object]] = deque()
+        self._abandoned: deque[ThreadMember] = deque()
+
+    def __len__(self) -> int:
+        """The number of members with an owner."""
+        return len(self._owned)
+
+    def own(self, owner: object, member: ThreadMember) -> None:
+        """Enters `member`, to be closed soon after `owner` ends; with an owner of None does nothing."""
+        if owner is not None:
+            key = weakref.ref(owner, self._orphans.append)
+            member.owner = key
+            self._owned[key] = member
+
+    def disown(self, member: ThreadMember) -> None:
+        """Removes a closed member. Idempotent."""
+        if member.owner is not None:
+            self._owned.pop(member.owner, None)
+
+    def abandon(self, member: ThreadMember) -> None:
+        """Lets the housekeeping thread close `member`, even one with an owner."""
+        self._abandoned.append(member)
+
+    def take_back(self) -> None:
+        """Closes abandoned members, and those whose owner has ended."""
+        while self._orphans:
+            orphan = self._owned.get(self._orphans.popleft())
+            if orphan is not None:
+                orphan.close()
+        while self._abandoned:
+            self._abandoned.popleft().close()

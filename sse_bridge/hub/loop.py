@@ -226,7 +226,7 @@ class LoopHub:
 
     def register_source(self, user: str, stream: Endable) -> LoopSourceMember:
         """A new source member: a user's stream that follows no channel here."""
-        member = LoopSourceMember(self.admission, stream)
+        member = LoopSourceMember(self.admission)
         self.admission.state.join(member, user, (), stream)
         try:
             if self.admission.state.supported:
@@ -278,7 +278,7 @@ class LoopHub:
             reader.close()
         for member in self.admission.state.source_members():
             assert isinstance(member, LoopSourceMember)
-            member.hub_closed()
+            member.close()
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()

@@ -8,7 +8,7 @@ leases. Readers wait on their own waker; those whose server lets the hub write (
 and sleep while events pass. Order of locks: the hub's before the backend's, and no upstream call under the hub's.
 
 An exception out of a signal handler may end any call of a reader's thread between two of its lines: a reader has an
-owner before it is registered (runtime/owners.py), each step of its release may be repeated, and the housekeeping thread
+owner before it is registered (admission/members.py), each step of its release may be repeated, and the housekeeping thread
 finishes it.
 
 A forked child has neither of the threads, and perhaps a lock that no thread will release: inherited readers are over in
@@ -28,7 +28,7 @@ from typing import Final
 from ..admission.admissions import Endable
 from ..admission.contract import CONTROL
 from ..admission.drivers import ThreadAdmissionDriver
-from ..admission.members import ThreadSourceMember
+from ..admission.members import Owners, ThreadSourceMember
 from ..backends.base import SyncBackend, Upstream
 from ..config import Settings
 from ..errors import BridgeClosed, SSEBridgeError
@@ -38,7 +38,6 @@ from ..records.continuity import Page
 from ..runtime import forks
 from ..runtime.daemon import Daemon
 from ..runtime.locks import new_lock, refuse_within
-from ..runtime.owners import Owners
 from ..runtime.reports import Report, hold_reports, log_reports, take_reports
 from ..runtime.wakers import new_waker
 from .alarms import Alarms

@@ -3,7 +3,6 @@
 locks        locks that an exception out of a signal handler cannot leave held
 daemon       daemon threads whose start is all or nothing
 forks        resetting per-process state in a forked child, once
-owners       who closes what a thread registered, when that thread does not
 wakers       wake-ups for waiting threads and greenlets
 containment  exceptions of an application's code that must not cross a thread or task as they are
 reports      exceptions of predicates, logged once the locks are released

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from sse_bridge.runtime.owners import Owners
+from sse_bridge.admission.members import Owners
 
 
 class Member:
