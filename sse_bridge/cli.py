@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.addHandler(notes)
     try:
         command: Command = arguments.command
+        if command is publish:  # a mistake in its data is told before one in the settings
+            arguments.data = _event_data(arguments)
         with _bridge(arguments) as bridge:
             if bridge.backend.name == "memory" and command is not check:
                 raise ConfigurationError(
@@ -90,23 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.removeHandler(notes)
 
 
-def publish(bridge: Bridge, arguments: argparse.Namespace) -> int | None:
+def publish(bridge: Bridge, arguments: argparse.Namespace) -> None:
     """Prints the event's id."""
-    text = sys.stdin.read() if arguments.data == "-" else arguments.data
-    data: Any = Text(text)
-    if not arguments.text:
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            hint = "a text needs quotes of its own ('\"hello\"'), or --text"
-            return _failed(f"expected JSON, got {text!r:.120}: {error}; {hint}", WRONG)
     position = bridge.publish(
-        arguments.channel, data, type=arguments.type, visibility=arguments.visibility,
+        arguments.channel, arguments.data, type=arguments.type, visibility=arguments.visibility,
         idempotency_key=arguments.idempotency_key,
     )  # fmt: skip
     if position is not None:
         _write(f"{position}\n".encode())
-    return None
 
 
 def tail(bridge: Bridge, arguments: argparse.Namespace) -> None:
@@ -197,6 +190,17 @@ def set_retention(bridge: Bridge, arguments: argparse.Namespace) -> None:
     )  # the same bounds as everywhere
     changed = bridge.backend.change_retention(wanted.replay_size, wanted.replay_seconds)  # type: ignore[attr-defined]
     _write(retention_line(changed))
+
+
+def _event_data(arguments: argparse.Namespace) -> Any:
+    text = sys.stdin.read() if arguments.data == "-" else arguments.data
+    if arguments.text:
+        return Text(text)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        hint = "a text needs quotes of its own ('\"hello\"'), or --text"
+        raise ConfigurationError(f"expected JSON, got {text!r:.120}: {error}; {hint}") from None
 
 
 def _show(event: Event, name: str) -> None:
@@ -322,10 +326,10 @@ def _parser() -> argparse.ArgumentParser:
     letters = commands.add_parser(
         "dead-letters", help="events that were spooled and could not be published", description=DEAD_LETTERS
     ).add_subparsers(metavar="list|resend", required=True)
-    one = command("list", list_dead_letters, "print them", to=letters)
-    one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
-    one = command("resend", resend_dead_letters, "publish them", to=letters)
-    one.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
+    limited = argparse.ArgumentParser(add_help=False)
+    limited.add_argument("--limit", type=int, default=100, metavar="N", help="at most N, the oldest; 100 if omitted")
+    command("list", list_dead_letters, "print them", limited, to=letters)
+    one = command("resend", resend_dead_letters, "publish them", limited, to=letters)
     one.add_argument(
         "--uncertain",
         action="store_true",

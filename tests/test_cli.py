@@ -186,6 +186,7 @@ def test_check_of_the_memory_backend(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "code", "said"),
     [
         (["publish", "a", "{"], WRONG, "--text"),
+        (["publish", "a", "{", "--url", "memory://"], WRONG, "--text"),
         (["publish", "a b", "1"], REFUSED, "channel name"),
         (["publish", "a", "1", "--type", "stream.end"], REFUSED, "reserved"),
         (["tail", "a", "--last", "-1"], REFUSED, "last"),
