@@ -74,7 +74,11 @@ def encode_data(data: Any, max_event_bytes: int) -> tuple[str, bytes]:
         try:
             encoded = pydantic_core.to_json(data, inf_nan_mode="null", fallback=_stand_in)
         except (pydantic_core.PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as error:
-            raise _without_form(data, error) from None
+            _, _, refused = str(error).partition(f"{_RefusedData.__name__}: ")
+            raise InvalidData(
+                f"data must have a JSON form (str, int, dict, pydantic model, dataclass, datetime …), "
+                f"got {refused or f'{type(data).__name__}: {error}'}"
+            ) from None
         if encoded.find(_NONE_KEY) >= 0:  # `in` first tries its operand as a number, which costs a microsecond
             renamed = _renamed(data)
             if renamed is not data:
@@ -111,15 +115,6 @@ def _renamed(data: Any) -> Any:
             "data with the keys None, NaN or infinity must hold no iterator, which is read once: make it a list"
         )
     return renamed
-
-
-def _without_form(data: Any, error: Exception) -> InvalidData:
-    """The error for what pydantic cannot encode."""
-    _, _, refused = str(error).partition(f"{_RefusedData.__name__}: ")
-    return InvalidData(
-        f"data must have a JSON form (str, int, dict, pydantic model, dataclass, datetime …), "
-        f"got {refused or f'{type(data).__name__}: {error}'}"
-    )
 
 
 def _stand_in(value: Any) -> Any:

@@ -89,30 +89,22 @@ def new_tokens(count: int) -> list[bytes]:
 
 def check_channel(name: str) -> str:
     """`name` as a plain str, whatever kind of str it came as; raises `InvalidChannel` if it breaks the rule."""
-    if type(name) is str and len(name) <= MAX_NAME_CHARACTERS and _known_good(name):
-        return name  # the usual case: each publish passes here
-    if not _is_name(name):
-        raise InvalidChannel(f"a channel name must match {NAME_RULE}, got {name!r:.300}")
-    return str.__str__(name)  # an enum's member formats as its own name
+    # the length first: `_known_good` remembers what it was asked, and a client may ask for many long names
+    if isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _known_good(name):
+        return name if type(name) is str else str.__str__(name)  # an enum's member formats as its own name
+    raise InvalidChannel(f"a channel name must match {NAME_RULE}, got {name!r:.300}")
 
 
 def check_type(name: str) -> str:
     """`name` as a plain str; raises `InvalidEventType` if it breaks the rule of channel names or is reserved."""
-    if type(name) is str and len(name) <= MAX_NAME_CHARACTERS and _known_type(name):
-        return name
-    if not _is_name(name):
-        raise InvalidEventType(f"an event type must match {NAME_RULE}, got {name!r:.300}")
-    if _is_reserved(name):
+    if isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _known_type(name):
+        return name if type(name) is str else str.__str__(name)
+    if isinstance(name, str) and _is_reserved(name):
         raise InvalidEventType(
-            f"event type {name!r} is reserved: 'open' and 'error' would reach EventSource's own handlers and "
+            f"event type {name!r:.300} is reserved: 'open' and 'error' would reach EventSource's own handlers and "
             "'stream.*' are this library's control events; choose another name"
         )
-    return str.__str__(name)
-
-
-def _is_name(name: Any) -> bool:
-    # the length first: `_known_good` remembers what it was asked, and a client may ask for many long names
-    return isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _known_good(name)
+    raise InvalidEventType(f"an event type must match {NAME_RULE}, got {name!r:.300}")
 
 
 @cached_by_name(4 * MAX_NAME_CHARACTERS)  # a text that is no name may have any characters

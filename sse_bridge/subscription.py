@@ -10,18 +10,16 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from .events import END_TYPE, Event, Position, channel_key
 from .follow.batch import END, GAP, POSITION, Batch, Delivery
+from .follow.subscribe_request import SubscribeRequest
+from .hub.loop import LoopHub, LoopReader
+from .hub.thread_reader import ThreadReader
+from .hub.threads import ThreadHub
 
-if TYPE_CHECKING:
-    from .follow.subscribe_request import SubscribeRequest
-    from .hub.loop import LoopHub, LoopReader
-    from .hub.thread_reader import ThreadReader
-    from .hub.threads import ThreadHub
-
-Reader = TypeVar("Reader", bound="ThreadReader | LoopReader")
+Reader = TypeVar("Reader", bound=ThreadReader | LoopReader)
 
 _PULL_BYTES = 65_536  # of data per pull: the most that an iterator holds for a slow consumer
 
@@ -85,7 +83,7 @@ class _Events(Generic[Reader]):
         return ready
 
 
-class Subscription(_Events["ThreadReader"]):
+class Subscription(_Events[ThreadReader]):
     """A blocking iterator of events; a context manager. For one consuming thread; `close` from any.
 
     An exception out of a signal handler may end any call; the next one goes on without losing or repeating an event.
@@ -176,7 +174,7 @@ class Subscription(_Events["ThreadReader"]):
         self.close()
 
 
-class AsyncSubscription(_Events["LoopReader"]):
+class AsyncSubscription(_Events[LoopReader]):
     """An async iterator of events; an async context manager. For one consuming task on one loop.
 
     Cancelling a waiting `next` or ``async for`` loses no event.

@@ -20,18 +20,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 
-class Lock(Protocol):
+class Lock(AbstractContextManager[bool], Protocol):
     """`threading.RLock`, whose type has no public name."""
-
-    def __enter__(self) -> bool: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
 
     def _is_owned(self) -> bool: ...
 
@@ -93,7 +87,7 @@ class Turn:
     __slots__ = ("__weakref__", "free")
 
     def __init__(self) -> None:
-        self.free: deque[object] = deque([_Token(weakref.ref(self))])  # the token, while no caller has the turn
+        self.free: deque[object] = deque([_Token(self)])  # the token, while no caller has the turn
 
     def take(self) -> object | None:
         """The turn's token; None: another caller has it."""
@@ -103,13 +97,10 @@ class Turn:
             return None
 
 
-class _Token:
-    __slots__ = ("_turn",)
-
-    def __init__(self, turn: weakref.ref[Turn]) -> None:
-        self._turn = turn
+class _Token(weakref.ref[Turn]):
+    __slots__ = ()
 
     def __del__(self) -> None:
-        turn = self._turn()
+        turn = self()
         if turn is not None:
-            turn.free.append(_Token(self._turn))
+            turn.free.append(_Token(turn))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -70,12 +70,14 @@ async def asgi_stream(
     Raises:
         BrokenStream: the status is not 200, or the app did not answer or end in time.
     """
-    response, gone, requested = _Response(headers or {}), asyncio.Event(), False
+    sent = headers or {}
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+    response, gone, requested = _Response(sent), asyncio.Event(), False
     plain, _, query = path.partition("?")
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "scheme": "http", "path": unquote(plain), "raw_path": plain.encode(), "query_string": query.encode(),
-        "root_path": "", "headers": [(b"host", b"testserver"), *_encoded(headers or {})], "client": ("127.0.0.1", 50000),
+        "root_path": "", "headers": [(b"host", b"testserver"), *encoded], "client": ("127.0.0.1", 50000),
         "server": ("testserver", 80), "state": {},
     }  # fmt: skip
 
@@ -118,8 +120,3 @@ async def asgi_stream(
         raise BrokenStream(f"expected the app to return within {timeout} s after its client left {path!r}")
     if response.error is not None:
         raise response.error
-
-
-def _encoded(headers: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    for name, value in headers.items():
-        yield name.lower().encode("latin-1"), value.encode("latin-1")
