@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sse_bridge.streams.writers.stepping import Listening, Stepper
+from sse_bridge.streams.writers.stepping import Disconnected, Listening, Stepper
+from tests.support.wait import await_for
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
@@ -111,25 +112,25 @@ async def test_a_cancel_reaches_the_send_that_is_waited_in() -> None:
     assert events == ["send cleaned up"]
 
 
-async def test_listening_hears_messages_and_wakes() -> None:
+async def test_listening_is_woken_drops_messages_and_hears_the_client_leave() -> None:
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     listening = Listening(queue.get)
     loop = asyncio.get_running_loop()
     loop.call_soon(listening.wake)
-    assert await listening.next() is None
-    loop.call_soon(queue.put_nowait, {"type": "a"})
-    assert await listening.next() == {"type": "a"}
+    await listening.woken()
     listening.wake()
     listening.wake()
-    assert await listening.next() is None
-    queue.put_nowait({"type": "b"})
-    queue.put_nowait({"type": "c"})
-    assert await listening.next() == {"type": "b"}
-    assert await listening.next() == {"type": "c"}
-    loop.call_soon(listening.wake)
-    assert await listening.next() is None
-    loop.call_soon(queue.put_nowait, {"type": "d"})
-    assert await listening.next() == {"type": "d"}
+    await listening.woken()
+    queue.put_nowait({"type": "http.request"})
+    queue.put_nowait({"type": "http.request"})
+    waiting = asyncio.create_task(listening.woken())
+    await await_for(queue.empty, what="both messages to be taken")
+    assert not waiting.done()
+    listening.wake()
+    await waiting
+    loop.call_soon(queue.put_nowait, {"type": "http.disconnect"})
+    with pytest.raises(Disconnected):
+        await listening.woken()
     listening.close()
 
 
@@ -146,7 +147,7 @@ async def test_a_closed_listening_leaves_its_receive_clean() -> None:
 
     listening = Listening(receive)
     asyncio.get_running_loop().call_later(0, lambda: asyncio.get_running_loop().call_soon(listening.wake))
-    assert await listening.next() is None
+    await listening.woken()
     listening.close()
     listening.close()
     assert events == ["closed"]
@@ -156,16 +157,14 @@ async def test_a_cancelled_wait_can_be_taken_up_again() -> None:
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     listening = Listening(queue.get)
 
-    async def wait() -> Any:
-        return await listening.next()
-
-    task = asyncio.create_task(wait())
+    task = asyncio.create_task(listening.woken())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    queue.put_nowait({"type": "late"})
-    assert await listening.next() == {"type": "late"}
+    queue.put_nowait({"type": "http.disconnect"})
+    with pytest.raises(Disconnected):
+        await listening.woken()
 
 
 async def test_a_wait_for_a_send_can_be_interrupted_and_the_send_abandoned() -> None:
@@ -208,13 +207,14 @@ async def test_a_wait_for_a_send_can_be_interrupted_and_the_send_abandoned() -> 
 async def test_listening_tells_of_a_message_while_nobody_waits() -> None:
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     listening = Listening(queue.get)
-    assert listening.poll() is None
+    listening.poll()
     heard: list[str] = []
     listening.on_message = lambda: heard.append("now")
-    queue.put_nowait({"type": "gone"})
+    queue.put_nowait({"type": "http.disconnect"})
     while not heard:
         await asyncio.sleep(0)
-    assert listening.poll() == {"type": "gone"}
+    with pytest.raises(Disconnected):
+        listening.poll()
     listening.close()
 
 
@@ -287,9 +287,9 @@ async def test_listening_to_an_awaitable_that_is_no_generator() -> None:
         return asked[-1]
 
     listening = Listening(receive)  # type: ignore[arg-type]
-    assert listening.poll() is None
-    asyncio.get_running_loop().call_soon(asked[0].answer.set_result, {"type": "http.request"})  # type: ignore[arg-type]
-    assert await listening.next() == {"type": "http.request"}
-    assert listening.poll() is None
+    listening.poll()
+    asked[0].answer.set_result({"type": "http.request"})  # type: ignore[arg-type]
+    await asyncio.sleep(0)  # its callback
+    listening.poll()
     listening.close()  # what is pending is dropped: a stream ends here, and no error may come of it
     assert len(asked) == 2

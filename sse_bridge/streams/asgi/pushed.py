@@ -27,7 +27,7 @@ from ..http.compression import Coding
 from ..lifecycle.ending import LAST_WRITE_SECONDS, IncompleteStream
 from ..lifecycle.opening import Place, acarry_out, opening
 from ..writers.cutting import cut
-from ..writers.stepping import Listening, Message, Stepper
+from ..writers.stepping import Disconnected, Listening, Message, Stepper
 from ..writers.transport import TransportWriter
 
 if TYPE_CHECKING:
@@ -43,21 +43,21 @@ _OF_A_BODY: Final = frozenset({b"content-type", b"content-encoding"})
 logger = logging.getLogger("sse_bridge.streams")
 
 
-class _Gone(Exception):
-    """The client left, or takes nothing any more."""
-
-
 class PushedStream:
     """One response. Made and served in the request's task; `end_by` from any thread.
 
     Args:
         start: the ``http.response.start`` message, which leaves together with the first frame.
         coding: encodes every write, and is named in `start`; None: no content coding.
+
+    Attributes:
+        loop: the event loop that serves the stream.
+        start: the same, until it was sent.
     """
 
     __slots__ = (
-        "__weakref__", "_coding", "_hub", "_listening", "_loop", "_over", "_reader", "_resumption", "_script", "_start",
-        "_stepper", "_suspensions", "_told", "_transport_writer",
+        "__weakref__", "_coding", "_hub", "_listening", "_over", "_reader", "_resumption", "_script", "_stepper",
+        "_suspensions", "_told", "_transport_writer", "loop", "start",
     )  # fmt: skip
 
     def __init__(
@@ -70,8 +70,8 @@ class PushedStream:
     ) -> None:
         self._script = script
         self._coding = coding
-        self._start: Message | None = start
-        self._loop = asyncio.get_running_loop()
+        self.start: Message | None = start
+        self.loop = asyncio.get_running_loop()
         self._stepper = Stepper(send)
         self._transport_writer: TransportWriter | None = None
         self._listening = Listening(receive)
@@ -81,15 +81,6 @@ class PushedStream:
         self._over = False
         self._suspensions = 0
         self._told: bytes | None = None  # while shared: the id at the last heartbeat; None: the client lags
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    @property
-    def start(self) -> Message | None:
-        """The ``http.response.start`` message, until it was sent."""
-        return self._start
 
     async def serve(self) -> SSEBridgeError | None:
         """Streams until the end or until the client leaves; raises what `send` raises, except that the client left.
@@ -114,12 +105,12 @@ class PushedStream:
             while not self._over and not reader.closed:
                 if reader.shared is None:
                     await self._catch_up(reader)
-                while not self._over and self._hear(await self._listening.next()):
-                    continue
+                if not self._over:
+                    await self._listening.woken()
             await self._finish()
         except IncompleteStream:
             raise
-        except (_Gone, OSError):  # spec 2.4: OSError says the same
+        except (Disconnected, OSError):  # spec 2.4: OSError says the same
             pass
         except asyncio.CancelledError:
             self._take_leave()
@@ -165,16 +156,16 @@ class PushedStream:
 
     async def _say_ended(self) -> None:
         """Answers 204, with which an EventSource stops reconnecting."""
-        start, self._start = self._start, None
+        start, self.start = self.start, None
         assert start is not None
         kept = [(name, value) for name, value in start["headers"] if name not in _OF_A_BODY]
         await self._send({**start, "status": 204, "headers": kept})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _finish(self) -> None:
+        if self._stepper.busy:
+            await self._finished()
         if self._script.incomplete is not None:
-            if self._stepper.busy:
-                await self._finished()
             if not await cut(self._stepper.send, self._listening.receive):
                 self._script.check_complete()
             return
@@ -184,7 +175,7 @@ class PushedStream:
     def _take_leave(self) -> None:
         """Sends the last frame of a cancelled request, if it fits between two frames and leaves without a wait."""
         reader = self._reader
-        if reader is None or reader.closed or self._over or self._start is not None or self._stepper.busy:
+        if reader is None or reader.closed or self._over or self.start is not None or self._stepper.busy:
             return
         if reader.shared is not None:
             reader.shared.drop(reader, goes_on=True)
@@ -202,8 +193,8 @@ class PushedStream:
     def end_by(self, when: float, why: Why = "drain") -> None:
         """Ends the stream at `when` at the latest; thread-safe."""
         self._script.deadlines.end_at(when, why)
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end_at, when)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._end_at, when)
 
     # called by the hub
 
@@ -226,10 +217,11 @@ class PushedStream:
         """Handles an alarm, or in the state alone something to pull."""
         reader = self._reader
         if reader is None or reader.shared is None:
-            if self._stepper.busy and time.monotonic() >= self._script.deadlines.given_up_at():
-                self._stepper.interrupt()
-            elif self._stepper.busy:
-                self._watch()
+            if self._stepper.busy:
+                if time.monotonic() >= self._script.deadlines.given_up_at():
+                    self._stepper.interrupt()
+                else:
+                    self._watch()
             self._listening.wake()
             return
         now = time.monotonic()
@@ -256,15 +248,14 @@ class PushedStream:
             return None
         if reader is not None:
             self._script.deadlines.end_at(now)
-        return self._loop.call_later(max(0.0, self._script.deadlines.given_up_at() - now), self._woken)
+        return self.loop.call_later(max(0.0, self._script.deadlines.given_up_at() - now), self._woken)
 
     # in the request's task
 
     async def _wait_ready(self, until: float) -> None:
         assert self._reader is not None
         self._hub.alarms.arm(self._reader, until)
-        while self._hear(await self._listening.next()):
-            continue
+        await self._listening.woken()
 
     async def _begin(self, reader: LoopReader) -> bool:
         """The first write; False: nothing is left to say."""
@@ -289,17 +280,17 @@ class PushedStream:
     async def _resume(self, reader: LoopReader, resumption: Resumption) -> None:
         """One write, and straight into the group; alone if the write waits, or if anything comes meanwhile."""
         body = self._piece(self._script.open(resumption.id, time.monotonic()), resumption.data)
-        start, self._start = self._start, None
+        start, self.start = self.start, None
         assert start is not None
         begun = self._stepper.step(start)
         if self._hub.settle(reader, self, resumption, written=begun and self._stepper.step(body)):
             self._hub.alarms.arm(reader, self._script.deadlines.next())
             self._told = resumption.client_id
             return
+        if self._stepper.busy:
+            await self._finished()
         if not begun:
             await self._send(body)
-        elif self._stepper.busy:
-            await self._finished()
 
     async def _catch_up(self, reader: LoopReader) -> None:
         """Writes all pending batches, and then joins shared readers or stays alone until the next wake."""
@@ -329,7 +320,7 @@ class PushedStream:
 
     async def _write(self, first: bytes, page: bytes = b"") -> bool:
         """Whether a send suspended, so that anything may have happened meanwhile."""
-        start, self._start = self._start, None
+        start, self.start = self.start, None
         waited = start is not None and not self._stepper.step(start)
         if waited:
             await self._finished()
@@ -338,9 +329,7 @@ class PushedStream:
         return waited or suspended
 
     async def _send(self, message: Message) -> bool:
-        """Sends in this task, while it listens; returns whether the send suspended."""
-        if self._stepper.busy:
-            await self._finished()
+        """Sends in this task, while it listens; returns whether the send suspended. Not while another one is pending."""
         if self._stepper.step(message):
             return False
         await self._finished()
@@ -351,16 +340,16 @@ class PushedStream:
         self._listening.on_message = self._stepper.interrupt
         timer = self._watch()
         try:
-            self._listen()
+            self._listening.poll()
             while not await self._stepper.finish():
-                self._listen()
+                self._listening.poll()
                 if time.monotonic() >= self._script.deadlines.given_up_at():
                     logger.warning(
                         "ending a stream of %s whose client takes nothing", self._script.subscribe_request.channels
                     )
                     if self._transport_writer is not None:
                         self._transport_writer.abort()
-                    raise _Gone
+                    raise Disconnected
         except asyncio.CancelledError:
             self._over = True  # the write may be incomplete, so nothing may follow
             raise
@@ -369,22 +358,10 @@ class PushedStream:
             if timer is not None:
                 timer.cancel()
 
-    def _listen(self) -> None:
-        """Handles the messages that are there, and leaves a ``receive`` waiting for the next."""
-        while (message := self._listening.poll()) is not None:
-            self._hear(message)
-
-    def _hear(self, message: Message | None) -> bool:
-        """Whether it was a message, which the stream has no use for, and no wake; raises `_Gone` at a disconnect."""
-        if message is not None and message["type"] == "http.disconnect":
-            self._stepper.abandon()
-            raise _Gone
-        return message is not None
-
     def _end_at(self, when: float) -> None:
         delay = max(0.0, when - time.monotonic())  # on time: the server waits for the end
-        self._loop.call_later(delay, self._look_again)
-        self._loop.call_later(delay + LAST_WRITE_SECONDS, self._look_again)
+        self.loop.call_later(delay, self._look_again)
+        self.loop.call_later(delay + LAST_WRITE_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         if self._reader is not None and not self._over:

@@ -28,25 +28,23 @@ except ImportError:  # private names: without them every send is left to the req
 Message = MutableMapping[str, Any]
 
 
-class _Wait:
-    """A wait of one task that several sides may end."""
+class Disconnected(Exception):
+    """The client left, or takes nothing any more."""
+
+
+class _Waiting:
+    """The base of both: one task waits for `_waiter`, and several sides may end that."""
 
     __slots__ = ("_waiter",)
 
-    def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
+    _waiter: asyncio.Future[None] | None
 
-    def release(self, _: object = None) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def __await__(self) -> Generator[Any, None, None]:
-        self._waiter = asyncio.get_running_loop().create_future()
-        return self._waiter.__await__()  # no generator, which an idle connection would hold
+    def _release(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
-class Stepper:
+class Stepper(_Waiting):
     """Steps one stream's sends. On the loop's thread only; made in the request's task.
 
     Attributes:
@@ -54,7 +52,7 @@ class Stepper:
         error: of a stepped send; `finish` raises it in the request's task.
     """
 
-    __slots__ = ("_context", "_future", "_interrupted", "_iterator", "_loop", "_task", "_wait", "error", "send")
+    __slots__ = ("_context", "_future", "_interrupted", "_iterator", "_loop", "_task", "error", "send")
 
     def __init__(self, send: Callable[[Message], Awaitable[None]]) -> None:
         self.send = send
@@ -65,7 +63,7 @@ class Stepper:
         self._context: Context = copy_context()
         self._iterator: Generator[Any, Any, None] | None = None
         self._future: Any = None
-        self._wait: _Wait | None = None
+        self._waiter = None
         self._interrupted = False
         self.error: BaseException | None = None
 
@@ -104,8 +102,7 @@ class Stepper:
     def interrupt(self) -> None:
         """Lets `finish` return early, for the request's task to handle something else."""
         self._interrupted = True
-        if self._wait is not None:
-            self._wait.release()
+        self._release()
 
     async def finish(self) -> bool:
         """Completes the pending send in the request's own task; False if interrupted before.
@@ -123,16 +120,16 @@ class Stepper:
             argument: Any = None
             try:
                 if _is_future(self._future):
-                    self._wait = _Wait()
+                    self._waiter = self._loop.create_future()
                     self._future._asyncio_future_blocking = False  # as a task does that awaits the future
-                    self._future.add_done_callback(self._wait.release)
-                    await self._wait
+                    self._future.add_done_callback(self._release)
+                    await self._waiter
                 else:
                     await asyncio.sleep(0)  # a bare yield
             except BaseException as error:  # noqa: BLE001  # the send decides how to handle a cancel
                 step, argument = self._iterator.throw, error
             finally:
-                self._wait = None
+                self._waiter = None
             if step == self._iterator.send and _is_future(self._future) and not self._future.done():
                 continue  # interrupted
             try:
@@ -155,64 +152,59 @@ class Stepper:
             iterator.close()
 
 
-class Listening:
-    """Waits for ``receive`` and for a wake at once, in one task. Closed with the stream.
+class Listening(_Waiting):
+    """Waits for a wake and for the client to leave at once, in one task. Closed with the stream.
+
+    The request's body, which a stream has no use for, is dropped.
 
     Attributes:
-        on_message: called when ``receive`` has a message outside of `next`; None: not called.
+        on_message: called when ``receive`` has a message outside of `woken`; None: not called.
     """
 
-    __slots__ = ("_future", "_iterator", "_receive", "_wait", "_woken", "on_message")
+    __slots__ = ("_future", "_iterator", "_woken", "on_message", "receive")
 
     def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
-        self._receive = receive
+        self.receive = receive
         self._iterator: Generator[Any, Any, Message] | None = None
         self._future: Any = None
-        self._wait = _Wait()
+        self._waiter = None
         self._woken = False
         self.on_message: Callable[[], None] | None = None
 
-    @property
-    def receive(self) -> Callable[[], Awaitable[Message]]:
-        return self._receive
-
     def wake(self) -> None:
-        """Ends the current or the next wait early; on the loop's thread."""
+        """Ends the current or the next wait; on the loop's thread."""
         self._woken = True
-        self._wait.release()
+        self._release()
 
-    async def next(self) -> Message | None:
-        """The next message; None after a wake."""
+    async def woken(self) -> None:
+        """Waits for a wake; raises `Disconnected` when the client has left."""
         while not self._woken:
-            if self._future is not None and not self._future.done():
-                await self._wait
-                continue
-            message = self.poll()
-            if message is not None:
-                return message
+            self.poll()
             if self._future is None:
                 await asyncio.sleep(0)  # a bare yield
+            elif not self._woken:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
         self._woken = False
-        return None
 
-    def poll(self) -> Message | None:
-        """A message if there is one without waiting; in the request's own task."""
-        if self._future is not None and not self._future.done():
-            return None
-        self._future = None
-        try:
-            if self._iterator is None:
-                self._iterator = _closable(_begin(self._receive))
-            waited_for = next(self._iterator)
-        except StopIteration as stop:
-            self._iterator = None
-            message: Message = stop.value
-            return message
-        if _is_future(waited_for):
+    def poll(self) -> None:
+        """Takes the messages that are there; in the request's own task. Raises `Disconnected`."""
+        while self._future is None or self._future.done():
+            self._future = None
+            try:
+                if self._iterator is None:
+                    self._iterator = _closable(self.receive().__await__())
+                waited_for = next(self._iterator)
+            except StopIteration as stop:
+                self._iterator = None
+                if stop.value["type"] == "http.disconnect":
+                    raise Disconnected from None
+                continue
+            if not _is_future(waited_for):
+                return
             waited_for._asyncio_future_blocking = False
             waited_for.add_done_callback(self._ready)
             self._future = waited_for
-        return None
 
     def close(self) -> None:
         """Abandons a ``receive`` under way."""
@@ -227,7 +219,7 @@ class Listening:
     def _ready(self, _: object) -> None:
         if self.on_message is not None:
             self.on_message()
-        self._wait.release()
+        self._release()
 
 
 def _is_future(waited_for: Any) -> bool:
@@ -248,12 +240,8 @@ def _as_generator(iterator: Any) -> Generator[Any, Any, Any]:
         yield waited_for
 
 
-def _not_begun(call: Callable[..., Awaitable[Any]], *args: Any) -> Generator[Any, Any, Any]:
-    return (yield from _begin(call, *args))
-
-
-def _begin(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    return call(*args).__await__()
+def _not_begun(call: Callable[..., Awaitable[Any]], message: Message) -> Generator[Any, Any, Any]:
+    return (yield from call(message).__await__())
 
 
 def _first_step(call: Callable[..., Awaitable[Any]], message: Message) -> tuple[Any, Any]:

@@ -84,11 +84,7 @@ def chunk(data: bytes) -> bytes:
     return made
 
 
-def _stage(paused: bool = False) -> tuple[dict[str, Any], list[bytes]]:
-    """A transport and a flow control that write nowhere, and the bytes written; any other use fails the probe."""
-    written: list[bytes] = []
-    flow = SimpleNamespace(write_paused=paused, drain=partial(asyncio.sleep, 0))  # to yield ends the probe
-    return {"transport": SimpleNamespace(write=written.append), "flow": flow}, written
+_ONE_CHUNK: Final = (True, [chunk(_PROBE)])
 
 
 class _Noted:
@@ -123,11 +119,10 @@ class _Verified:
         self._fields: dict[str, Any] = {}
         own = vars(type(cycle)).get("send") is function  # a subclass may give flags another meaning
         if own and {function.__globals__["__name__"], type(cycle).__module__} == {_HTTPTOOLS}:
-            given, written = _stage()
             scope = _Noted(_values=cycle.scope, _read=self._fields)
+            double = _Noted(_values=vars(cycle), _read=self._flags, scope=scope)
             with contextlib.suppress(Exception):  # the function read or set something else
-                done = _ends(function, _Noted(_values=vars(cycle), _read=self._flags, scope=scope, **given))
-                if (done, written) == (True, [chunk(_PROBE)]):
+                if _run(function, double) == _ONE_CHUNK:
                     self._values = self._read(cycle)
                     self._kind = type(cycle)
 
@@ -149,7 +144,7 @@ def _only_writes(function: Any, cycle: Any) -> bool:
     verified = _verified.get(function)
     if verified is not None and verified.fits(cycle):
         return True
-    if _probe(function, cycle) != (True, [chunk(_PROBE)]):
+    if _probe(function, cycle) != _ONE_CHUNK:
         return False
     if verified is None:
         if not _looks_at_flags(function, cycle):
@@ -167,26 +162,31 @@ def _looks_at_flags(function: Any, cycle: Any) -> bool:
 
 
 def _probe(function: Any, cycle: Any, paused: bool = False, **state: bool) -> tuple[bool, list[bytes]]:
-    """Whether `function` ends without waiting, and the bytes it writes; raises if it changes the response."""
-    given, written = _stage(paused)
     double = copy.copy(cycle)
-    vars(double).update(given, **state)
+    vars(double).update(state)
+    return _run(function, double, paused)
+
+
+def _run(function: Any, double: Any, paused: bool = False) -> tuple[bool, list[bytes]]:
+    """Whether `function` ends without waiting, and the bytes it writes; raises if it changes the double of a response.
+
+    Transport and flow control write nowhere; any other use of them fails the probe.
+    """
+    written: list[bytes] = []
+    flow = SimpleNamespace(write_paused=paused, drain=partial(asyncio.sleep, 0))  # to yield ends the probe
+    vars(double).update(transport=SimpleNamespace(write=written.append), flow=flow)
     before = dict(vars(double))
-    done = _ends(function, double)
+    coroutine = function(double, dict(_MESSAGE))
+    done = False
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        done = True
+    except RuntimeError:  # a piece of a response that is over
+        pass
+    finally:
+        coroutine.close()
     after = vars(double)
     if after.keys() != before.keys() or any(after[name] is not before[name] for name in before):
         raise ValueError("it keeps something")
     return done, written
-
-
-def _ends(function: Any, double: Any) -> bool:
-    coroutine = function(double, dict(_MESSAGE))
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return True
-    except RuntimeError:  # a piece of a response that is over
-        return False
-    finally:
-        coroutine.close()
-    return False
