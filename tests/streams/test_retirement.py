@@ -112,6 +112,29 @@ def test_the_watch_ends_with_the_streams_and_holds_no_loop() -> None:
     assert gone() is None
 
 
+class Unreferable:
+    """A listener that no weak reference can point to."""
+
+    __slots__ = ()
+
+    def is_serving(self) -> bool:
+        return True
+
+
+def test_a_listener_that_cannot_be_weakly_referenced_hides_no_other() -> None:
+    seen: list[Any] = []
+    retirement = Retirement(seen.append, lambda: True)
+
+    async def serve() -> None:
+        servers: list[Any] = [Unreferable(), await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)]
+        servers[1].close()
+        retirement.look()
+
+    names = {**globals(), "__name__": "uvicorn.server"}
+    asyncio.run(types.FunctionType(serve.__code__, names, "serve", None, serve.__closure__)())
+    assert len(seen) == 1
+
+
 class FakeWorker(Worker):  # type: ignore[misc]
     """As far as its hooks and its signal handler go."""
 

@@ -15,6 +15,7 @@ Under a server without such signs the application calls `Bridge.drain`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import os
@@ -62,7 +63,7 @@ class Retirement:
         listeners = self._loops.get(loop)
         if listeners is None:
             listeners = self._loops[loop] = _Listeners(loop)
-        if listeners.found and listeners.timer is None:
+        if listeners.servers and listeners.timer is None:
             self._look_at(loop, listeners)
 
     def _look_at(self, loop: asyncio.AbstractEventLoop, listeners: _Listeners) -> None:
@@ -98,21 +99,22 @@ class _Listeners:
     """The listening servers of a loop.
 
     Attributes:
-        found: any listeners were found.
+        servers: those found; weak, since a server holds its loop, the weak key of `_loops`.
         timer: of the next check.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.timer: asyncio.TimerHandle | None = None
-        self._servers: list[weakref.ref[Any]] = []  # weak: a server holds its loop, the weak key of `_loops`
+        self.servers: list[weakref.ref[Any]] = []
         try:
-            self._servers = list(map(weakref.ref, _servers(asyncio.all_tasks(loop))))
+            for server in _servers(asyncio.all_tasks(loop)):
+                with contextlib.suppress(TypeError):  # a server without weak references is not watched; the others are
+                    self.servers.append(weakref.ref(server))
         except (AttributeError, TypeError, RuntimeError) as error:  # another version of a server, or of Python
             logger.debug("a server's listeners could not be found: %r", error)
-        self.found = bool(self._servers)
 
     def serving(self) -> bool:
-        servers = [reference() for reference in self._servers]
+        servers = [reference() for reference in self.servers]
         return any(server is not None and server.is_serving() for server in servers)
 
 
