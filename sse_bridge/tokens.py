@@ -72,7 +72,7 @@ def token_grant(
 
     Args:
         bridge: the issuer of the tokens.
-        headers: names in lower case.
+        headers: found by names in lower case.
         query: the query string, or its pairs.
         channels: the channels to read, all of which the token must name.
 

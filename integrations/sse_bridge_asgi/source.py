@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from functools import partial
 from typing import Any
 
 from sse_bridge import Bridge, Filter, get_bridge
-from sse_bridge.streams import Grant, check_origin, serve_source
+from sse_bridge.streams import Grant, serve_source
 
 from .types import Receive, Scope, Send
 
@@ -42,6 +41,5 @@ async def send_source(
         InvalidInput: `source` is not iterable.
     """
     await serve_source(
-        bridge or get_bridge(), source, scope, receive, send, may_connect=partial(check_origin, allowed=origins),
-        filter=filter, grant=grant, restart=restart,
+        bridge or get_bridge(), source, scope, receive, send, origins=origins, filter=filter, grant=grant, restart=restart,
     )  # fmt: skip

@@ -14,13 +14,11 @@ from typing import Any
 
 from sse_bridge import Bridge, SSEBridgeError
 from sse_bridge.streams import (
-    SUBPROTOCOL,
     Grant,
     Subscribe,
     WebSocketScript,
     WebSocketSession,
     check_origin,
-    ensure_drain_handler,
     lower_headers,
     refusal,
     refuse_websocket,
@@ -53,12 +51,6 @@ class WebSocketEndpoint:
         except SSEBridgeError as error:
             await refuse_websocket(refusal(error, debug=bridge.settings.debug), scope, send)
             return
-        offered = SUBPROTOCOL in scope.get("subprotocols", ())
-        try:
-            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
-        except OSError:
-            return  # spec 2.4: the client is gone
-        ensure_drain_handler()
         session = WebSocketSession(
             bridge,
             script,
@@ -67,7 +59,7 @@ class WebSocketEndpoint:
             on_cancel=_bound(self.on_cancel, scope),
             on_message=_bound(self.on_message, scope),
         )
-        await serve_session(session, first, grant, receive, send)
+        await serve_session(session, first, grant, scope, receive, send)
 
     async def _admit(
         self, bridge: Bridge, script: WebSocketScript, scope: Scope

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import update_wrapper
 from typing import Any
 
@@ -113,11 +113,6 @@ class BridgeConsumer:
 
     def _bridge(self) -> Bridge:
         return self.bridge if self.bridge is not None else get_bridge()
-
-    async def _chosen(self, scope: Scope) -> Iterable[str]:
-        """The channels of `get_channels`."""
-        channels: Iterable[str] = await _ask(self.get_channels, scope)
-        return channels
 
     async def _grant(self, scope: Scope, channels: tuple[str, ...]) -> Grant:
         """The decision of `authorize`, which may be missing where only the server chooses channels."""

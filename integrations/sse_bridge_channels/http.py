@@ -24,7 +24,7 @@ from sse_bridge.streams import (
     stream_channels,
 )
 
-from .access import BridgeConsumer, Receive, Scope, Send
+from .access import BridgeConsumer, Receive, Scope, Send, _ask
 
 
 class EventStreamConsumer(BridgeConsumer):
@@ -80,11 +80,12 @@ class EventStreamConsumer(BridgeConsumer):
     async def _respond(self, scope: Scope, cors: Cors) -> StreamResponse:
         request = scope_request(scope)
         bridge = self._bridge()
-        # raises for invalid names before a hook sees them
-        channels = bridge.subscribe_request(await self._chosen(scope) if self._chooses else request.channels).channels
-        grant = await self._grant(scope, channels)
+        wanted = request.subscribe(
+            bridge, await _ask(self.get_channels, scope) if self._chooses else request.channels,
+            filter=self.filter, policy=self.policy, queue_size=self.queue_size, start=self.start, last=self.last,
+        )  # fmt: skip
+        grant = await self._grant(scope, wanted.channels)
         return stream_channels(
-            bridge, channels, request, filter=self.filter, policy=self.policy, queue_size=self.queue_size,
-            start=self.start, last=self.last, grant=grant, format=self.format, type_in_data=self.type_in_data,
+            bridge, wanted, request, grant=grant, format=self.format, type_in_data=self.type_in_data,
             cors_origins=cors.origins,
         )  # fmt: skip

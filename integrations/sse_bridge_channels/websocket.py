@@ -12,11 +12,9 @@ from typing import Any, Final
 
 from sse_bridge import SSEBridgeError
 from sse_bridge.streams import (
-    SUBPROTOCOL,
     Subscribe,
     WebSocketScript,
     WebSocketSession,
-    ensure_drain_handler,
     lower_headers,
     refusal,
     refuse_websocket,
@@ -78,13 +76,7 @@ class EventWebSocketConsumer(_WebSocketConsumer):
             on_cancel=self._hook(scope, self.on_cancel, EventWebSocketConsumer.on_cancel),
             on_message=self._hook(scope, self.on_message, EventWebSocketConsumer.on_message),
         )  # fmt: skip
-        offered = SUBPROTOCOL in (scope.get("subprotocols") or ())
-        try:
-            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
-        except OSError:
-            return  # spec 2.4: the client is gone
-        ensure_drain_handler()
-        await serve_session(session, first, grant, receive, send)
+        await serve_session(session, first, grant, scope, receive, send)
 
     def on_cancel(self, scope: Scope, message: Mapping[str, Any]) -> Any:
         """Handles a client's request to stop the run behind its stream; override it, sync or async.
@@ -104,7 +96,7 @@ class EventWebSocketConsumer(_WebSocketConsumer):
         """The subscription from the start, with names checked before a hook sees them."""
         request = scope_request(scope)
         if self._chooses:
-            channels = self._bridge().subscribe_request(await self._chosen(scope)).channels
+            channels = self._bridge().subscribe_request(await _ask(self.get_channels, scope)).channels
             first: Subscribe | None = Subscribe(channels, request.last_event_id, request.start, request.last)
         else:
             first = script.first(request)

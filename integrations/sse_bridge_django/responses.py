@@ -121,14 +121,14 @@ def stream_request(request: HttpRequest) -> StreamRequest:
     """The stream that the client asks for; raises `InvalidInput`."""
     # request.GET, since under WSGI the query string is decoded as latin-1
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
-    return StreamRequest.from_http({name.lower(): value for name, value in request.headers.items()}, pairs)
+    return StreamRequest.from_http(request.headers, pairs)
 
 
 def preflight_response(request: HttpRequest, cors: Cors) -> HttpResponse | None:
     """The answer to a browser's OPTIONS; None for every other request, and where no origin is listed."""
     if request.method != "OPTIONS":
         return None
-    answer = cors.preflight("OPTIONS", {name.lower(): value for name, value in request.headers.items()})
+    answer = cors.preflight("OPTIONS", request.headers)
     return None if answer is None else HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
 

@@ -19,8 +19,7 @@ def by_token(bridge: Bridge | None = None) -> Callable[[HttpRequest, tuple[str, 
     """
 
     def authorize(request: HttpRequest, channels: tuple[str, ...]) -> Grant:
-        headers = {name.lower(): value for name, value in request.headers.items()}
         pairs = [(name, value) for name, values in request.GET.lists() for value in values]
-        return token_grant(bridge or get_bridge(), headers, pairs, channels)
+        return token_grant(bridge or get_bridge(), request.headers, pairs, channels)
 
     return authorize

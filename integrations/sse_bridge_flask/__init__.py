@@ -12,8 +12,7 @@
         sse.publish("orders:42", {"status": "paid"}, type="order.paid")
         return "", 204
 
-extension   gives an app its bridge, from its config
-client      client.js as a static file
+extension   gives an app its bridge, from its config, and serves client.js
 current     the bridge of an app, from its config
 responses   a stream as the return value of a view
 routes      routes where the client chooses the channels

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from flask import Flask, has_app_context
+from flask import Flask, Response, has_app_context, send_from_directory
 from typing_extensions import Unpack
 
 import sse_bridge
@@ -14,11 +15,13 @@ from sse_bridge import Bridge, Position
 from sse_bridge.errors import ConfigurationError
 from sse_bridge.streams import PushMiddleware, ensure_drain_handler
 
-from .client import add_client
 from .commands import sse_commands
 from .current import EXTENSION, get_bridge, position
 from .responses import Authorize, StreamOptions
 from .routes import ROUTE, stream_view
+
+CLIENT_ENDPOINT: Final = "sse_bridge_static"  # ``url_for("sse_bridge_static", filename="client.js")``
+CLIENT_FOLDER: Final = Path(sse_bridge.__file__).parent / "static" / "sse_bridge"  # Django and Starlette find the same
 
 
 class SSEBridge:
@@ -61,7 +64,7 @@ class SSEBridge:
             bridge = Bridge.from_settings(_settings(app), **self._settings)
         app.extensions[EXTENSION] = bridge
         app.cli.add_command(sse_commands)
-        add_client(app)
+        _add_client(app)
         app.add_template_global(position, "sse_position")
         app.wsgi_app = PushMiddleware(app.wsgi_app)  # type: ignore[method-assign]  # Flask's way to add one
         self._apps.add(app)
@@ -121,3 +124,16 @@ def _settings(app: Flask) -> dict[str, Any]:
     if not isinstance(own, Mapping):
         raise ConfigurationError(f"app.config['SSE_BRIDGE'] must be a mapping such as {{'URL': …}}, got {own!r:.100}")
     return {**app.config.get_namespace("SSE_BRIDGE_"), **{str(name).lower(): value for name, value in own.items()}}
+
+
+def _add_client(app: Flask) -> None:
+    """Serves client.js below the app's own static files, where proxies and caches expect it.
+
+    A server that serves static files from the app's folder by itself needs a copy there.
+    """
+    below = app.static_url_path if app.static_url_path is not None else "/static"
+    app.add_url_rule(f"{below}/sse_bridge/<path:filename>", CLIENT_ENDPOINT, _client_file)
+
+
+def _client_file(filename: str) -> Response:
+    return send_from_directory(CLIENT_FOLDER, filename)

@@ -276,11 +276,7 @@ def _this_request() -> Request:
 
 
 def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return asyncio._get_running_loop() is not None
 
 
 def _cors(options: StreamOptions) -> Cors:

@@ -136,18 +136,18 @@ class EventStream(_Streaming):
         self._channels = (channels,) if isinstance(channels, str) else tuple(channels)
         self._authorize = authorize
         self._grant = grant
-        self._options: dict[str, Any] = {
+        self._wanted: dict[str, Any] = {
             "filter": filter, "policy": policy, "queue_size": queue_size, "start": start, "last": last,
-            "format": format, "type_in_data": type_in_data, "cors_origins": cors_origins,
         }  # fmt: skip
+        self._options: dict[str, Any] = {"format": format, "type_in_data": type_in_data, "cors_origins": cors_origins}
 
     @override
     async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
-        grant = self._grant
-        if self._authorize is not None:
-            bridge.subscribe_request(self._channels)  # raises for invalid names before a hook sees them
-            grant = grant_of(await _call(self._authorize, request, self._channels))
-        return stream_channels(bridge, self._channels, asked, grant=grant, **self._options)
+        wanted = asked.subscribe(bridge, self._channels, **self._wanted)
+        grant = (
+            self._grant if self._authorize is None else grant_of(await _call(self._authorize, request, self._channels))
+        )
+        return stream_channels(bridge, wanted, asked, grant=grant, **self._options)
 
 
 class EventSourceResponse(_Streaming):

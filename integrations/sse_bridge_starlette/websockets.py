@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketState
 
 from sse_bridge import Bridge, Filter, get_bridge
-from sse_bridge.streams import Grant, check_origin, serve_source
+from sse_bridge.streams import Grant, serve_source
 
 
 async def send_source(
@@ -38,6 +37,6 @@ async def send_source(
     """
     await serve_source(
         bridge or get_bridge(), source, websocket.scope, websocket.receive, websocket.send,
-        may_connect=partial(check_origin, allowed=origins), filter=filter, grant=grant, restart=restart,
+        origins=origins, filter=filter, grant=grant, restart=restart,
         accepted=websocket.application_state != WebSocketState.CONNECTING,
     )  # fmt: skip

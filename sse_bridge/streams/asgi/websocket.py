@@ -10,7 +10,9 @@ from typing import Any, Final
 from ...admission.grants import Grant
 from ..http.refusals import Refusal
 from ..lifecycle.ending import LAST_WRITE_SECONDS
+from ..lifecycle.signals import ensure_drain_handler
 from ..websockets.messages import Subscribe
+from ..websockets.protocol import SUBPROTOCOL
 from ..websockets.session import WebSocketSession
 from .send import Receive, Scope, Send, encoded, end_tasks, send_quietly
 
@@ -19,10 +21,17 @@ LAST_MESSAGES: Final = 4096  # more than a server has parsed already from one re
 logger = logging.getLogger("sse_bridge.streams")
 
 
+async def accept(scope: Scope, send: Send) -> None:
+    """Ends the handshake; raises the server's OSError if the client is gone (spec 2.4)."""
+    offered = SUBPROTOCOL in (scope.get("subprotocols") or ())
+    await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
+    ensure_drain_handler()
+
+
 async def serve_session(
-    session: WebSocketSession, first: Subscribe | None, grant: Grant | None, receive: Receive, send: Send
+    session: WebSocketSession, first: Subscribe | None, grant: Grant | None, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Runs an accepted connection to its end, and closes it; returns when that is done or the client is gone.
+    """Accepts a connection, runs it to its end, and closes it; returns when that is done or the client is gone.
 
     One task is the session, one listens; the first to end ends the other, and both are over at the return. A client
     that takes nothing is given up a moment after the session's end is due, without a close, which would wait as well.
@@ -34,6 +43,10 @@ async def serve_session(
         first: the subscription that the address asks for.
         grant: the authorize hook's grant for `first`.
     """
+    try:
+        await accept(scope, send)
+    except OSError:
+        return
     writer = asyncio.ensure_future(session.run(first, grant))
     listener = asyncio.ensure_future(_listen(session, receive))
     tasks: list[asyncio.Future[Any]] = [writer, listener]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -32,9 +32,10 @@ from ..sources.bodies import AsyncSourceBody, Source, SourceBodies, stream_sourc
 from ..sources.items import END_ID
 from ..sources.iterables import discard
 from ..websockets.messages import Cancel, Ping, Rejected, error_frame
-from ..websockets.protocol import SUBPROTOCOL, WebSocketScript
+from ..websockets.origin import check_origin
+from ..websockets.protocol import WebSocketScript
 from .send import Receive, Scope, Send, end_tasks, send_quietly
-from .websocket import cancel, refuse_websocket, say_shortly
+from .websocket import accept, cancel, refuse_websocket, say_shortly
 
 FAILED: Final = 4500
 
@@ -140,7 +141,7 @@ async def serve_source(
     receive: Receive,
     send: Send,
     *,
-    may_connect: Callable[[Mapping[str, str]], None],
+    origins: str | Iterable[str] | None = (),
     filter: Filter | None = None,
     grant: Grant | None = None,
     restart: bool = True,
@@ -150,7 +151,7 @@ async def serve_source(
     """One connection from its handshake to its end; safe to cancel. The source is closed in any case.
 
     Args:
-        may_connect: gets the headers, names in lower case; raises an `SSEBridgeError` to refuse the connection.
+        origins: the other ones whose pages may connect, as for `check_origin`; None: the caller has checked it.
         connected: ``websocket.connect`` was received.
         accepted: the application has done the handshake and allowed the connection.
         filter, grant, restart: as for `stream_source`.
@@ -164,8 +165,8 @@ async def serve_source(
             return
         try:
             headers = lower_headers(scope["headers"])
-            if not accepted:
-                may_connect(headers)
+            if origins is not None and not accepted:
+                check_origin(headers, origins)
             request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
         except SSEBridgeError as error:
             discard(source)
@@ -178,10 +179,10 @@ async def serve_source(
         await _refuse(bridge, error, scope, send, accepted)
         return
     try:
-        if not accepted:
-            offered = SUBPROTOCOL in (scope.get("subprotocols") or ())
-            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
-        ensure_drain_handler()
+        if accepted:
+            ensure_drain_handler()
+        else:
+            await accept(scope, send)
         await stream.serve(receive, send)
     except OSError:
         return  # spec 2.4: the client is gone

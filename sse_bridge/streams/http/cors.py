@@ -73,7 +73,7 @@ class Cors:
 
         Args:
             method: the request's.
-            headers: names in lower case.
+            headers: found by names in lower case.
         """
         if not self.origins or method != "OPTIONS" or "access-control-request-method" not in headers:
             return None

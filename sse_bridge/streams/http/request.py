@@ -54,7 +54,7 @@ class StreamRequest:
         """Reads a request.
 
         Args:
-            headers: names in lower case; values as text (latin-1 or UTF-8, an id is ASCII anyway).
+            headers: found by names in lower case; values as text (latin-1 or UTF-8, an id is ASCII anyway).
             query: the query string, or its pairs.
 
         Raises:

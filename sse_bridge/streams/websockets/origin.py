@@ -18,7 +18,7 @@ def check_origin(headers: Mapping[str, str], allowed: str | Iterable[str] = ()) 
     change the scheme that the server sees.
 
     Args:
-        headers: names in lower case.
+        headers: found by names in lower case.
         allowed: origins such as ``https://app.example.com`` besides the same origin, or one; ``"*"`` allows every one.
 
     Raises:
