@@ -8,7 +8,7 @@ is a duplicate event. From the bottom up, first the modules without I/O:
     scripts     the Lua files, arguments, replies   control     the same for leases and revocations
     calls       the outcome of one call over its attempts (call_round: of several under one deadline; exchange: one round trip)
     breaker     circuit breakers per server
-    link        the protocol of a live link         placement   which cluster node carries which subscription
+    link        a live link: lost, and found again  placement   which cluster node carries which subscription
     retries     refused subscriptions               retention   a prefix's retention, and the layout's version
     startup     checks at the first use             connecting  arguments and errors of redis-py's connections
     letter_box  dead letters                        slots       the limit of connections per process
