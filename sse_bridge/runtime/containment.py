@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
+
+from .wakers import gevent_patched
 
 T = TypeVar("T")
 
@@ -92,7 +93,4 @@ def _failure(function: Callable[..., Any], error: BaseException) -> RuntimeError
 
 def _signals_raise_here() -> bool:
     """Whether a signal handler may raise on this thread: on the main one, which all greenlets share."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        return True
-    return threading.current_thread() is threading.main_thread()
+    return gevent_patched() or threading.current_thread() is threading.main_thread()

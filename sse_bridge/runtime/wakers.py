@@ -86,7 +86,10 @@ class GreenletWaker:
 
 def new_waker() -> Waker:
     """A waker for greenlets where gevent has patched threading, else for threads."""
+    return GreenletWaker() if gevent_patched() else LockWaker()
+
+
+def gevent_patched() -> bool:
+    """Whether threads are greenlets here; imports nothing."""
     monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        return GreenletWaker()
-    return LockWaker()
+    return monkey is not None and bool(monkey.is_module_patched("threading"))

@@ -12,7 +12,7 @@ from .base import Format
 from .sse import SSE_DATA_FORMAT, TYPED_SSE_DATA_FORMAT
 
 _RANGE: Final = re.compile(r"\*/\*|[\w!#$%&'+.^`|~-]+/(?:\*|[\w!#$%&'+.^`|~-]+)", re.ASCII)
-MAX_ACCEPT_CHARACTERS: Final = 4096  # browsers send 150; `_best` keeps headers in memory
+MAX_ACCEPT_CHARACTERS: Final = 4096  # browsers send 150; `_best` keeps headers, and one character more, in memory
 _QUALITY: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 _OF_LIBRARIES: Final = ("application/json", "text/plain")
@@ -42,7 +42,7 @@ def negotiate(formats: Sequence[Format], name: str | None = None, accept: str | 
                 return each
         names = ", ".join(each.name for each in formats)
         raise NotAcceptable(f"this stream offers the formats {names}; got {name!r:.80}")
-    best = _best(tuple(formats), whole_members(accept or ""))
+    best = _best(tuple(formats), (accept or "")[: MAX_ACCEPT_CHARACTERS + 1])
     if best is None:
         offered = ", ".join(each.media_types[0] for each in formats if each.media_types)
         raise NotAcceptable(f"this stream offers {offered}; the Accept header was {accept!r:.200}")
@@ -100,7 +100,7 @@ def whole_members(header: str) -> str:
 
 @lru_cache(maxsize=64)  # thousands of clients send the same few headers
 def _best(formats: tuple[Format, ...], accept: str) -> Format | None:
-    ranges = _ranges(accept)
+    ranges = _ranges(whole_members(accept))
     if not ranges:
         return formats[0]
     if ranges.get("*/*") and "application/json" in ranges:

@@ -21,10 +21,18 @@ from ...follow.subscribe_request import SubscribeRequest
 from ...wire import CHANNEL_FORMATS, Format, check_named, choose
 from ..http.compression import Coding, coding_for
 from ..http.cors import Cors
-from ..http.encoded import AsyncEncodedBody, SyncEncodedBody
 from ..http.request import StreamRequest
-from ..http.response import STREAM_HEADERS, AsyncBody, StreamResponse, SyncBody, check_admission, stream_headers
+from ..http.response import (
+    STREAM_HEADERS,
+    AsyncBody,
+    AsyncEncodedBody,
+    StreamResponse,
+    SyncBody,
+    SyncEncodedBody,
+    stream_headers,
+)
 from ..lifecycle.bridge_protocol import BridgeProtocol
+from ..lifecycle.opening import check_admission
 from ..writers.socket import ServerWrite
 from .bodies import AsyncChannelBody, SyncChannelBody
 from .script import ChannelScript
@@ -113,7 +121,8 @@ def stream_channels(
     expires_at = None
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
-    coding = coding_for(bridge.settings, request.accept_encoding)
+    # A client without the header often cannot decode: curl, scripts.
+    coding = coding_for(bridge.settings, request.accept_encoding) if request.accept_encoding else None
     headers = _headers(wire, None if coding is None else coding.name, by_accept, bridge.settings.compression != "none")
     script = ChannelScript(bridge, subscribe_request, wire, expires_at, None if grant is None else grant.user)
     stream = cors.apply(StreamResponse(200, headers, ChannelBodies(script, coding)), request.origin)

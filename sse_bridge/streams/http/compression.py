@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Protocol
 
 from ...config import Settings
-from ...wire.negotiation import whole_members
+from ...wire.negotiation import MAX_ACCEPT_CHARACTERS, whole_members
 from .compressors import OwnContext, own_contexts
 
 # No flags, no time, no name; 255: the system is unknown (RFC 1952, 2.3.1).
@@ -121,10 +121,9 @@ class SharedGzip:
         return _LAST_BLOCK + struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF)
 
 
-def coding_for(settings: Settings, accept_encoding: str | None) -> Coding | None:
-    """The coding for a client; None: send the bytes as they are, as to clients without the header, which often cannot
-    decode (curl, scripts)."""
-    if settings.compression == "none" or not accept_encoding:
+def coding_for(settings: Settings, accept_encoding: str) -> Coding | None:
+    """The coding for a client; None: send the bytes as they are."""
+    if settings.compression == "none":
         return None
     if settings.compression == "gzip":
         blocks = _shared_blocks(settings.compression_level, settings.compression_threshold_bytes)
@@ -140,13 +139,13 @@ def choose(offered: Sequence[str], accept_encoding: str) -> str | None:
     A tie goes to the first offered, and to any rather than identity. Malformed members are ignored. A client that
     forbids identity and accepts nothing offered gets identity all the same: a 406 would end an EventSource.
     """
-    return _best(tuple(offered), whole_members(accept_encoding))
+    return _best(tuple(offered), accept_encoding[: MAX_ACCEPT_CHARACTERS + 1])
 
 
 @functools.lru_cache(maxsize=64)  # thousands of clients send the same few headers
 def _best(offered: tuple[str, ...], accept_encoding: str) -> str | None:
     qualities: dict[str, float] = {}
-    for member in accept_encoding.lower().split(","):
+    for member in whole_members(accept_encoding).lower().split(","):
         match = _MEMBER.fullmatch(member.strip())
         if match:
             qualities[match[1]] = float(match[2] or 1)

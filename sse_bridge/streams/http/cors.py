@@ -12,16 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from ...config import Settings, checked_origins
 from ...errors import ConfigurationError
 from .refusals import Refusal, forbidden
+from .response import StreamResponse
 
-if TYPE_CHECKING:
-    from .response import StreamResponse  # which imports this
-
-Answer = TypeVar("Answer", "StreamResponse", Refusal)
+Answer = TypeVar("Answer", StreamResponse, Refusal)
 
 _ALLOWED_HEADERS: Final = "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID"
 _MAX_AGE_SECONDS: Final = 600  # Chromium caps it at 7,200; a removed origin should lose access soon

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 
 from ...runtime.containment import awaited, call_here, contained, may_be_cancelled
+from ...runtime.wakers import gevent_patched
 
 
 async def call_async(hook: Callable[..., Any], *args: Any) -> Any:
@@ -46,8 +46,7 @@ def is_async(hook: Callable[..., Any]) -> bool:
 
 
 def _run(function: Callable[..., Any], *args: Any) -> Any:
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    if not gevent_patched():
         return async_to_sync(function)(*args)
     # asyncio allows one running loop per thread, and greenlets share a thread, so each call runs on a native one.
     import gevent

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
-from ...admission.grants import Grant
 from ...wire import Format
-from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.ending import answer, refusal_error
 from ..writers.socket import ServerWrite
+from .compression import Coding
 
 
 class AsyncBody(Protocol):
@@ -51,6 +49,60 @@ class Bodies(Protocol):
         """Closes the source of a response whose body was not made."""
 
 
+Body = TypeVar("Body", bound=AsyncBody | SyncBody)
+
+
+class _EncodedBody(Generic[Body]):
+    """A body in a content coding, whose own end follows the last piece."""
+
+    def __init__(self, body: Body, coding: Coding) -> None:
+        self._body = body
+        self._coding = coding
+        self._closed = False
+
+    def _end(self) -> bytes:
+        """The bytes that complete the coded stream; empty at each further call, and if the body was closed."""
+        return b"" if self._closed else self._coding.end()
+
+    def close(self) -> None:
+        self._closed = True
+        self._body.close()
+
+
+class AsyncEncodedBody(_EncodedBody[AsyncBody]):
+    """An async body, encoded; used as the body is."""
+
+    def __aiter__(self) -> AsyncEncodedBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return self._coding.encode(await self._body.__anext__())
+        except StopAsyncIteration:
+            if last := self._end():
+                return last
+            raise
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._body.aclose()
+
+
+class SyncEncodedBody(_EncodedBody[SyncBody]):
+    """A sync body, encoded; used as the body is."""
+
+    def __iter__(self) -> SyncEncodedBody:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return self._coding.encode(next(self._body))
+        except StopIteration:
+            if last := self._end():
+                return last
+            raise
+
+
 @dataclasses.dataclass(frozen=True)
 class StreamResponse:
     """See the module.
@@ -89,19 +141,3 @@ STREAM_HEADERS: Final = (
 def stream_headers(format: Format) -> tuple[tuple[str, str], ...]:
     """The headers of every stream in this format; never ``Connection`` (RFC 9113, 8.2.2)."""
     return (("Content-Type", format.content_type), *STREAM_HEADERS)
-
-
-def check_admission(bridge: BridgeProtocol, grant: Grant | None, channels: tuple[str, ...] = ()) -> None:
-    """Refuses a stream as far as that needs no round trip; `opening` judges the rest.
-
-    Raises:
-        NotAuthenticated: the credentials have ended already.
-        NotAuthorized: the stream is revoked.
-        TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
-    """
-    if grant is not None:
-        grant.check_time()
-    if bridge.revoked(None if grant is None else grant.user, channels):
-        raise refusal_error("revoked")
-    if bridge.streams.full and (error := answer("limit", bridge.settings, has_last_frame=True)) is not None:
-        raise error

@@ -15,8 +15,10 @@ from collections.abc import Callable, Generator, Hashable
 from typing import Any, Final, Protocol, TypeVar
 
 from ...admission.admissions import Refused
+from ...admission.grants import Grant
 from ...errors import BackendError, BackendUnavailable, BridgeClosed, SSEBridgeError
 from .bridge_protocol import BridgeProtocol
+from .ending import answer, refusal_error
 from .registry import OpenStream
 
 OPENING_SECONDS: Final = 5.0  # shorter than most proxies' limits; then the client is told to reconnect
@@ -58,6 +60,22 @@ def no_room(bridge: BridgeProtocol) -> Refused | None:
     if bridge.streams.full:
         return "limit"
     return "unavailable" if bridge.closed else None
+
+
+def check_admission(bridge: BridgeProtocol, grant: Grant | None, channels: tuple[str, ...] = ()) -> None:
+    """Refuses a stream as far as that needs no round trip; `opening` judges the rest.
+
+    Raises:
+        NotAuthenticated: the credentials have ended already.
+        NotAuthorized: the stream is revoked.
+        TooManyStreams: the process serves `max_streams` already, and the setting is to reject.
+    """
+    if grant is not None:
+        grant.check_time()
+    if bridge.revoked(None if grant is None else grant.user, channels):
+        raise refusal_error("revoked")
+    if bridge.streams.full and (error := answer("limit", bridge.settings, has_last_frame=True)) is not None:
+        raise error
 
 
 def opening(stream: Opening, bridge: BridgeProtocol, *, registered: bool = False) -> Steps[Refused | None]:

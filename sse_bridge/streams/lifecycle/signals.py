@@ -17,7 +17,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -26,6 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ...runtime.chance import CHANCE
+from ...runtime.wakers import gevent_patched
 from .retirement import Retirement
 
 if TYPE_CHECKING:
@@ -139,13 +139,8 @@ def _drain(busy: list[tuple[Registry, float]], number: int) -> None:
         os.kill(os.getpid(), number)  # also if the drain failed: the signal must end the process
 
 
-def _gevent_patched() -> bool:
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
-
-
 def _start(work: Callable[[], None]) -> None:
-    if _gevent_patched():
+    if gevent_patched():
         import gevent
 
         gevent.get_hub().loop.run_callback(gevent.spawn, work)

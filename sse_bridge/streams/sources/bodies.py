@@ -37,10 +37,10 @@ from ...filters import Filter, for_browsers
 from ...wire import SOURCE_FORMATS, Format, choose
 from ..http.cors import Cors
 from ..http.request import StreamRequest
-from ..http.response import StreamResponse, check_admission, stream_headers
+from ..http.response import StreamResponse, stream_headers
 from ..lifecycle.bodies import LoopBody, ThreadBody
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.opening import Place, no_room
+from ..lifecycle.opening import Place, check_admission, no_room
 from ..writers.socket import ServerWrite
 from .drivers import InlineDriver, LoopDriver, PrivateLoopDriver, ThreadDriver
 from .items import END_ID, OPEN_ID

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from asgiref.sync import sync_to_async
 from typing_extensions import override
 
 from ...errors import AsyncContextError
-from ...runtime.wakers import new_waker
+from ...runtime.wakers import gevent_patched, new_waker
 from .iterables import keep
 from .pumps import InlinePump, Pump, TaskPump, ThreadPump
 
@@ -281,8 +280,7 @@ async def _at_once() -> None:
 
 def _native_thread() -> Any:
     """A gevent pool of one native thread where threading is patched; else None."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    if not gevent_patched():
         return None
     from gevent.threadpool import ThreadPool
 
