@@ -88,6 +88,26 @@ async def test_a_flood_of_a_client_that_reads_nothing_is_not_received(bridge: Br
     await nothing_left(bridge)
 
 
+async def test_a_server_that_waits_for_the_answer_to_its_close_is_not_waited_for(bridge: Bridge) -> None:
+    app = EventStreamApp(bridge, authorize=everybody)
+
+    async def closing_slowly(scope: Any, receive: Any, send: Any) -> None:
+        async def send_and_wait(message: Any) -> None:
+            await send(message)
+            if message["type"] == "websocket.close":
+                await asyncio.Event().wait()  # uvicorn with websockets' older protocol: for 10 s, and then once more
+
+        await app(scope, receive, send_and_wait)
+
+    async with WebSocket(closing_slowly, "/?channel=a") as client:
+        await client.take()
+        for _ in range(FLOOD):
+            client.say(PING)
+        assert await closed(client) == 4429
+        await client.ended()
+    await nothing_left(bridge)
+
+
 @colours
 async def test_a_flood_during_a_slow_hook_ends_the_connection(bridge: Bridge, colour: str) -> None:
     slow = Slow(colour)

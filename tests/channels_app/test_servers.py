@@ -97,7 +97,7 @@ class Socket:
 
     def cut(self) -> None:
         """Without a goodbye."""
-        self.connection.socket.close()
+        self.connection.socket.shutdown(SHUT_RDWR)  # `close` sends nothing while the connection's thread reads
 
 
 @pytest.fixture(
@@ -260,10 +260,12 @@ def test_streams_and_sockets_are_told_when_the_server_goes_down(kind: str, datab
         server.process.wait()
 
 
-PINGS = b"\x81\x8f" + bytes(4) + b'{"type":"ping"}'  # a client's text message (RFC 6455, 5.2), masked with zeros
-# A second for the write and one for the close, or ten for the client's answer to the close, for which uvicorn waits and
-# which comes behind all that the client has sent; the rest is for a loaded machine.
-END_SECONDS = 40.0
+# A client's text message (RFC 6455, 5.2), masked with zeros. A long one: in small ones daphne parses thousands between two
+# writes, and it drops a connection a second after its close, which a busy machine has not written by then.
+LONG_PING = b"\x81\xfe" + (4000).to_bytes(2) + bytes(4) + b'{"type":"ping"}'.ljust(4000)
+# A second each for the write, the close and the client's answer to it, which comes behind all that the client has sent, and
+# ten for the end of uvicorn's older protocol; the rest is for a loaded machine.
+END_SECONDS = 60.0
 
 
 class Flood:
@@ -277,7 +279,7 @@ class Flood:
     def _send(self) -> None:
         while not self._over.is_set():
             try:
-                self._socket.sendall(PINGS * 100)
+                self._socket.sendall(LONG_PING * 10)
             except OSError:  # closed, or nobody takes it any more
                 return
 

@@ -119,7 +119,7 @@ class Process:
             return self._last_output
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Wait for its end and return the exit code; a child that does not end is killed and an AssertionError raised."""
         try:
             return self._popen.wait(seconds)
@@ -131,7 +131,7 @@ class Process:
             if not self.alive:
                 self._close()
 
-    def wait_until_accepting(self, port: int, seconds: float = 60) -> None:
+    def wait_until_accepting(self, port: int, seconds: float = 100) -> None:
         """Return when it accepts connections on that port."""
 
         def ready() -> bool:

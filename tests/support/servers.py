@@ -66,7 +66,7 @@ def serve(
     cwd: Path | str | None = None,
     arguments: Sequence[str] = (),
     port: int | None = None,
-    seconds: float = 30,
+    seconds: float = 100,
 ) -> Iterator[Server]:
     """Run `app` and yield once the server accepts connections.
 

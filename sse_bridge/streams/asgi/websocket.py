@@ -49,7 +49,6 @@ async def serve_session(
         return
     writer = asyncio.ensure_future(session.run(first, grant))
     listener = asyncio.ensure_future(_listen(session, receive))
-    tasks: list[asyncio.Future[Any]] = [writer, listener]
     session.write_timeout.give_up = partial(cancel, writer, listener)
     gone = False
     try:
@@ -62,16 +61,13 @@ async def serve_session(
         gone = session.breach is None and (write_timeout.lost or (listener.done() and not write_timeout.gave_up))
         if not gone:
             await end_tasks(listener)  # granian sends no close while a receive is pending
-            closing = asyncio.ensure_future(_close(session, writer, send))
-            tasks.append(closing)
-            await asyncio.wait({closing}, timeout=None if session.breach is None else LAST_WRITE_SECONDS)
-            if session.breach is not None:
-                session.close()  # the server's close may wait for the client, whose place is free meanwhile
-                await _hear_out(receive)
-            await closing
+            if session.breach is None:
+                await _close(session, writer, send)
+            else:
+                await _close_in_time(session, writer, receive, send)
     finally:
         session.close()
-        await end_tasks(*tasks)
+        await end_tasks(writer, listener)
         await session.last_cancels()
     error = None if writer.cancelled() else writer.exception()
     if error is not None and (gone or isinstance(error, OSError)):
@@ -101,6 +97,20 @@ async def _close(session: WebSocketSession, writer: asyncio.Future[int], send: S
         frames = []  # messages would wait for the client, too
         await asyncio.wait({writer}, timeout=LAST_WRITE_SECONDS)  # never two sends at a time
     await say_shortly(send, frames, code)
+
+
+async def _close_in_time(session: WebSocketSession, writer: asyncio.Future[int], receive: Receive, send: Send) -> None:
+    """Sends the close, and ends a server's wait for the answer, which comes behind all that a flooding client has sent."""
+    closing = asyncio.ensure_future(_close(session, writer, send))
+    try:
+        await asyncio.wait({closing}, timeout=LAST_WRITE_SECONDS)
+        session.close()  # the client's place is free meanwhile
+        await _hear_out(receive)
+        await asyncio.wait({closing}, timeout=LAST_WRITE_SECONDS)
+    finally:
+        await end_tasks(closing)
+    if not closing.cancelled():
+        closing.result()
 
 
 async def say_shortly(send: Send, frames: list[bytes], code: int) -> None:
@@ -134,7 +144,7 @@ async def _hear_out(receive: Receive) -> None:
     """Drops messages that the client sent before it knew of the close, for a second at most.
 
     hypercorn and uvicorn with websockets' older protocol read the client's answer to the close only behind those, and
-    keep the connection open until then; the second one's close waits for it.
+    keep the connection open until then; the second one's close waits for it, by itself up to 20 s.
     """
 
     async def drop() -> None:
