@@ -18,7 +18,19 @@ from .filters import Filter
 from .follow.batch import ENTRY, GAP, Delivery
 from .follow.subscribe_request import make_request
 from .part import Part
-from .records.continuity import DIVERGED, INVALID, Gap, Page, Point, ReadRequest, before, continues, judge
+from .records.continuity import (
+    DIVERGED,
+    INVALID,
+    Gap,
+    Page,
+    Point,
+    ReadRequest,
+    before,
+    beginning,
+    follows,
+    in_life,
+    judge,
+)
 from .records.ids import id_part
 from .subscription import event_of
 
@@ -62,8 +74,8 @@ class History:
             self._until = page.top
         read = page.entries[index:]
         for entry in read:
-            if self._point is not None and gap is None and not continues(self._point, entry):
-                gap = Gap(DIVERGED, None, Point(entry.epoch, entry.offset - 1, entry.prev))  # a foreign record's hole
+            if self._point is not None and gap is None and not follows(entry, in_life(self._point, entry.epoch)):
+                gap = Gap(DIVERGED, None, before(entry))  # a foreign record's hole
             if gap is not None:
                 self._tell(gap)
                 gap = None
@@ -83,7 +95,7 @@ class History:
     def _judged(self, page: Page) -> tuple[Gap | None, int]:
         if self._point is None:
             invalid, self._invalid = self._invalid, False
-            return (Gap(INVALID, None, before(page)) if invalid else None), 0
+            return (Gap(INVALID, None, beginning(page)) if invalid else None), 0
         verdict = judge(self._point, page)
         if verdict is None:
             return None, 0

@@ -83,18 +83,20 @@ class EntryStore:
             old = tail.pop(0)
             record = old.record or record_of(old)
             records.append(record)
-            # `object_size` and `record_size` inlined: the calls cost as much as all the rest.
+            # `object_size` inlined: the calls cost as much as all the rest.
             self.size += 3 * (len(entry.data) - len(old.data)) + len(record) + RECORD_BYTES
             if len(records) == CHUNK:
-                self._chunks.append(_chunk(self.tail_serial + 1 - CHUNK, records))
+                self._chunks.append(_chunk(self.tail_serial + 1 - CHUNK, _offset_of(records[0]), old.offset, records))
                 records.clear()
             self.tail_serial += 1
 
-    def put_below(self, entries: Sequence[Entry]) -> None:
-        """Prepends older entries, oldest first."""
-        serial = self.first_serial - len(entries)
-        records = list(map(record_of, entries))
-        added = [_chunk(serial + i, records[i : i + CHUNK]) for i in range(0, len(records), CHUNK)]
+    def put_below(self, offset: int, records: Sequence[bytes]) -> None:
+        """Prepends the records of older stored entries, oldest first, from `offset` on."""
+        serial = self.first_serial - len(records)
+        added: list[Chunk] = []
+        for i in range(0, len(records), CHUNK):
+            part = records[i : i + CHUNK]
+            added.append(_chunk(serial + i, offset + i, offset + i + len(part) - 1, part))
         self._chunks[:0] = added
         self.size += sum([chunk[_SIZE] for chunk in added])
 
@@ -158,13 +160,7 @@ def object_size(entry: Entry) -> int:
     return 3 * len(entry.data) + ENTRY_BYTES
 
 
-def record_size(entry: Entry) -> int:
-    """Roughly an entry's bytes in memory as a record."""
-    return len(record_of(entry)) + RECORD_BYTES
-
-
-def _chunk(serial: int, records: Sequence[bytes]) -> Chunk:
-    first, last = _offset_of(records[0]), _offset_of(records[-1])
+def _chunk(serial: int, first: int, last: int, records: Sequence[bytes]) -> Chunk:
     dense = records[0].startswith(b"1") and last - first == len(records) - 1
     size = sum(map(len, records)) + RECORD_BYTES * len(records)
     return (serial, size, first, last, dense, *records)

@@ -28,14 +28,8 @@ class EvictedChecks:
 
     def __init__(self, offset: int, check: bytes) -> None:
         """Empty, behind the entry at `offset`, of which only the check is known."""
-        self._parts: deque[tuple[int, bytes, str]] = deque()  # last offset, checks, visibilities
-        self.begin(offset, check)
-
-    def begin(self, offset: int, check: bytes) -> None:
-        """Clears the evicted checks, and restarts behind the entry at `offset`."""
         self.end = offset
-        self._parts.clear()
-        self._parts.append((offset, check, " "))
+        self._parts = deque([(offset, check, " ")])  # last offset, checks, visibilities
         self._length = 1
         self.size = 0
 
@@ -52,19 +46,19 @@ class EvictedChecks:
         while self._length - len(self._parts[0][2]) >= EVICTED_LENGTH:
             self._count(-1, self._parts.popleft())
 
-    def back_to(self, offset: int, check: bytes) -> None:
-        """Removes the entries behind `offset`, which are in the window again."""
+    def back_to(self, offset: int) -> bool:
+        """Removes the entries behind `offset`, which are in the window again; False if that is too long ago."""
+        if offset <= self.end - self._length:
+            return False
         parts = self._parts
-        while parts and parts[-1][0] - len(parts[-1][2]) >= offset:
-            self._count(-1, parts.pop())
-        if not parts:
-            self.begin(offset, check)
-        elif parts[-1][0] > offset:
-            end, checks, visibilities = parts[-1]
-            known = len(visibilities) + offset - end
-            self._count(-1, parts.pop())
-            self._append((offset, b" ".join(checks.split(b" ")[:known]), visibilities[:known]))
-        self.end = offset
+        while self.end > offset:
+            end, checks, visibilities = part = parts.pop()
+            self._count(-1, part)
+            known = max(0, len(visibilities) + offset - end)
+            if known:
+                self._append((offset, b" ".join(checks.split(b" ")[:known]), visibilities[:known]))
+            self.end = parts[-1][0]
+        return True
 
     def check(self, offset: int) -> bytes | None:
         """The check of the entry at `offset`; None if that is too long ago."""

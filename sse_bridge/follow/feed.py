@@ -31,6 +31,8 @@ from ..records.continuity import (
     Page,
     Point,
     ReadRequest,
+    before,
+    follows,
     in_life,
     judge,
     point_of,
@@ -171,10 +173,7 @@ class Feed:
         window = self.window
         if window is not None:
             head = window.head
-            window.restart(
-                Point(head.epoch, head.offset, head.check),
-                window.closed or (isinstance(head, Entry) and head.is_end),
-            )
+            window.restart(point_of(head), window.closed or (isinstance(head, Entry) and head.is_end))
         self.stale = True
         self.version += 1
         self._take_aside()
@@ -333,11 +332,8 @@ class Feed:
         elif window.head.offset == page.top:
             window.closed = page.closed
         for entry in page.entries[verdict.index :]:
-            if (entry.offset - 1, entry.prev) != (
-                window.head.offset,
-                window.head.check,
-            ):  # a foreign record left a hole
-                window.restart(Point(entry.epoch, entry.offset - 1, entry.prev))
+            if not follows(entry, window.head):  # a foreign record left a hole
+                window.restart(before(entry))
             window.push(entry)
         self.stale = page.more
         self._unbroken = self.confirmed
@@ -358,20 +354,15 @@ class Feed:
         for entry in announcement.entries:
             if epoch is None:
                 entry.epoch = head.epoch  # true if the entry continues the head, which is checked below
-            if not entry.stored:
-                if entry.offset == head.offset and entry.prev == head.check:
-                    window.push(entry)
-                    self.version += 1
-                    self.proven = True
-                else:
-                    self.stale = self.stale or entry.offset == head.offset  # of another history
-                    if self.losses is not None:
-                        self.losses.ephemeral_dropped()
-            elif entry.offset == head.offset + 1 and entry.prev == head.check and entry.check not in self._refused:
+            if follows(entry, head) and entry.check not in self._refused:
                 window.push(entry)
-                head = entry
+                head = window.head
                 self.version += 1
                 self.proven = True
+            elif not entry.stored:
+                self.stale = self.stale or entry.offset == head.offset  # of another history
+                if self.losses is not None:
+                    self.losses.ephemeral_dropped()
             elif window.remembers(entry) is not True:  # a hole, or another history
                 self.stale = True
                 return
@@ -388,9 +379,7 @@ def _goes_on(announcement: Announcement, head: Point | Entry) -> bool:
     if not announcement.entries or (announcement.epoch not in (None, head.epoch) and head.epoch != NO_EPOCH):
         return False
     first = announcement.entries[0]
-    if first.stored and first.offset <= head.offset:
-        return True
-    return first.offset == head.offset + first.stored and first.prev == head.check
+    return (first.stored and first.offset <= head.offset) or follows(first, head)
 
 
 def _begins(announcement: Announcement) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..events import Entry
-from ..records.continuity import Point, continues
+from ..records.continuity import Point, before, follows, in_life
 
 FRAME_OVERHEAD: Final = 100  # bytes that a frame has besides its data: field names, a short type, its channel's id
 
@@ -56,13 +56,12 @@ class KeptPage:
         """
         found: list[Entry] = []
         size = 0
-        while not self.spent:
-            entry = self._entries[self._taken]
+        for entry in self._entries[self._taken :]:
             size += len(entry.data) + overhead
             if size > max_bytes and found:
                 break
-            if point is not None and not continues(point, entry):
-                return found, None if found else Point(entry.epoch, entry.offset - 1, entry.prev)
+            if point is not None and not follows(entry, in_life(point, entry.epoch)):
+                return found, None if found else before(entry)
             found.append(entry)
             point = entry
             self._taken += 1

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from ..events import Entry
-from ..records.continuity import Page, Point, ReadRequest
+from ..records.continuity import Page, Point, ReadRequest, before
 from .window import Window
 
 _offset = attrgetter("offset")
@@ -67,7 +67,7 @@ def place_before(wanted: int, page: Page) -> Place | None:
     index = bisect_left(entries, wanted, key=_offset)
     if index < len(entries):
         entry = entries[index]
-        return Place(Point(entry.epoch, entry.offset - 1, entry.prev), index, entry.offset == wanted)
+        return Place(before(entry), index, entry.offset == wanted)
     if page.more and page.start < wanted:
         return None
     return Place(page.head, index, page.top == wanted - 1)

@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import Final
 
 from ..events import END_TYPE, Entry
-from ..records.continuity import Point, in_life
-from .entry_store import EntryStore, record_size
+from ..records.codec import record_of
+from ..records.continuity import Point, before, follows, in_life, point_of
+from .entry_store import RECORD_BYTES, EntryStore
 from .evicted_checks import EvictedChecks
 
 LEAP: Final = 2**40  # serials skipped by a restart: more than the entries that any process holds or evicts
@@ -51,7 +52,7 @@ class Window:
     )
 
     def __init__(self, base: Point, max_bytes: int, closed: bool = False) -> None:
-        self.base: Point | Entry = base
+        self.base = base
         self.head: Point | Entry = base
         self.items = EntryStore(base.epoch, 0)
         self.first_serial = self.end_serial = 0
@@ -84,28 +85,24 @@ class Window:
 
     def extend_down(self, entries: list[Entry]) -> None:
         """Prepends older entries that lead up to the base without a hole, as far as they fit in."""
-        if not entries:
-            return
-        last = entries[-1]
-        if (last.epoch, last.offset, last.check) != (self.base.epoch, self.base.offset, self.base.check):
+        if not entries or point_of(entries[-1]) != self.base:
             return
         room = self._max_bytes - self.items.size
-        kept: list[Entry] = []
+        records: list[bytes] = []
+        oldest: Entry | None = None
         for entry in reversed(entries):
-            room -= record_size(entry)
-            if (
-                room < 0
-                or entry.offset <= self._floor
-                or (kept and (entry.offset, entry.check) != (kept[-1].offset - 1, kept[-1].prev))
-            ):
+            record = record_of(entry)
+            room -= len(record) + RECORD_BYTES
+            if room < 0 or entry.offset <= self._floor or not (oldest is None or follows(oldest, entry)):
                 break
-            kept.append(entry)
-        if kept:
-            oldest = kept[-1]
-            self.base = Point(oldest.epoch, oldest.offset - 1, oldest.prev)
-            self.evicted.back_to(self.base.offset, self.base.check)
-            self.items.put_below(kept[::-1])
-            self.first_serial -= len(kept)
+            records.append(record)
+            oldest = entry
+        if oldest is not None:
+            self.base = before(oldest)
+            if not self.evicted.back_to(self.base.offset):
+                self.evicted = EvictedChecks(self.base.offset, self.base.check)
+            self.items.put_below(oldest.offset, records[::-1])
+            self.first_serial -= len(records)
 
     def restart(self, base: Point, closed: bool = False) -> None:
         """Forgets all items, which the next ones do not continue."""
@@ -114,7 +111,7 @@ class Window:
         self.base = self.head = base
         self.closed = closed
         self._floor = 0
-        self.evicted.begin(base.offset, base.check)
+        self.evicted = EvictedChecks(base.offset, base.check)
 
     def begin(self, epoch: bytes) -> None:
         """Sets the epoch before a channel's first stored entry; ephemeral events so far belong to this epoch."""
@@ -134,7 +131,7 @@ class Window:
         if point.offset == self.head.offset:
             return self.end_serial if point.check == self.head.check else None
         serial, entry = self.items.first_after(point.offset)
-        return serial if entry.prev == point.check else None
+        return serial if follows(entry, point) else None
 
     def point_at(self, offset: int) -> Point | Entry | None:
         """The point at `offset`, which is not beyond the head; None if that is too long ago."""
@@ -178,7 +175,7 @@ class Window:
         while self.size > target and len(self.items) > but_newest:
             self._evict()
         if self.size > target and not but_newest:
-            self.evicted.begin(self.base.offset, self.base.check)
+            self.evicted = EvictedChecks(self.base.offset, self.base.check)
 
     def _evict(self) -> None:
         """Evicts the oldest items, or the newest if there is no other."""

@@ -3,7 +3,7 @@
 `judge` decides between continuation and gap by these rules (docs/architecture.md, "Gaps"):
 
 - An entry continues a position only if its offset is the next one *and* its ``prev`` is the position's check, so a
-  history lost by a failover is noticed even where the offsets fit.
+  history lost by a failover is noticed even where the offsets fit. `follows` says so, and nothing else compares them.
 - Continuity that cannot be proven is a gap, with a reason and the point behind which the reader goes on.
 - An end is judged as well, for the broker may lose that entry like any other.
 """
@@ -124,7 +124,7 @@ def judge(point: Point | Entry, page: Page) -> Verdict | None:
     if page.first > page.top:
         return Verdict(Gap(EXPIRED, None, page.head), 0)
     if wanted < page.first and page.start <= page.first:
-        return Verdict(Gap(TRIMMED, None, before(page)), 0)
+        return Verdict(Gap(TRIMMED, None, beginning(page)), 0)
     if wanted < page.start:
         return None
     index = bisect_left(entries, wanted, key=_offset)
@@ -133,9 +133,7 @@ def judge(point: Point | Entry, page: Page) -> Verdict | None:
             return None
         return Verdict(Gap(DIVERGED, None, page.head), index)  # foreign records, as far as a page goes
     found = entries[index]
-    if found.offset == wanted and found.prev == point.check:
-        return Verdict(None, index)
-    return Verdict(Gap(DIVERGED, None, Point(found.epoch, found.offset - 1, found.prev)), index)
+    return Verdict(None if follows(found, point) else Gap(DIVERGED, None, before(found)), index)
 
 
 def in_life(point: Point | Entry, epoch: bytes) -> Point | Entry:
@@ -145,9 +143,9 @@ def in_life(point: Point | Entry, epoch: bytes) -> Point | Entry:
     return point
 
 
-def continues(point: Point | Entry, entry: Entry) -> bool:
-    """Whether `entry`, which has the next offset, directly follows `point`."""
-    return entry.prev == in_life(point, entry.epoch).check
+def follows(entry: Entry, point: Point | Entry) -> bool:
+    """Whether `entry` directly follows `point` of its epoch: a stored one at the next offset, an ephemeral one at the same."""
+    return entry.prev == point.check and entry.offset == point.offset + entry.stored
 
 
 def lost_life(point: Point | Entry) -> bytes:
@@ -157,7 +155,7 @@ def lost_life(point: Point | Entry) -> bytes:
 
 def _behind_loss(epoch: bytes, page: Page) -> Point:
     """The point to go on behind after a log was lost; while the log is empty, `lost_life` finds `epoch` in it."""
-    return Point(NO_EPOCH, 0, epoch) if page.epoch == NO_EPOCH else before(page)
+    return Point(NO_EPOCH, 0, epoch) if page.epoch == NO_EPOCH else beginning(page)
 
 
 def end_stands(end: Point | Entry, head: Point | Entry, closed: bool) -> bool:
@@ -170,9 +168,11 @@ def end_stands(end: Point | Entry, head: Point | Entry, closed: bool) -> bool:
     return closed and head.offset == end.offset and head.check == end.check
 
 
-def before(page: Page) -> Point:
+def before(entry: Entry) -> Point:
+    """The point that a stored entry follows."""
+    return Point(entry.epoch, entry.offset - 1, entry.prev)
+
+
+def beginning(page: Page) -> Point:
     """The point right before the page's first entry, or the head if the page has no entry."""
-    if not page.entries:
-        return page.head
-    first = page.entries[0]
-    return Point(first.epoch, first.offset - 1, first.prev)
+    return before(page.entries[0]) if page.entries else page.head

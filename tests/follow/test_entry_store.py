@@ -92,7 +92,7 @@ def test_it_is_a_list_that_forgets_at_the_front(data: st.DataObject) -> None:
             before = data.draw(TOKENS)
             looks[-1] = (bottom[1], *looks[-1][1:])
             entries, _ = continued((bottom[0] - len(looks), before), looks)
-            store.put_below(entries)
+            store.put_below(entries[0].offset, [record_of(entry) for entry in entries])
             model[:0] = entries
             first -= len(entries)
             bottom = (bottom[0] - len(entries), before)
@@ -128,7 +128,7 @@ def test_the_newest_entry_stays_the_object_that_it_came_as() -> None:
 def test_the_collector_does_not_see_older_entries() -> None:
     """Once it has looked at a chunk, it does not look again."""
     store = EntryStore(EPOCH, 0)
-    store.put_below(chain(1, 500))
+    store.put_below(1, [record_of(entry) for entry in chain(1, 500)])
     for entry in chain(501, 501 + CHUNK * 20):
         store.append(entry)
     gc.collect()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sse_bridge.events import Entry
-from sse_bridge.follow.entry_store import record_size
+from sse_bridge.follow.entry_store import RECORD_BYTES
 from sse_bridge.follow.evicted_checks import EVICTED_LENGTH
 from sse_bridge.follow.window import Window
+from sse_bridge.records.codec import record_of
 from sse_bridge.records.continuity import Point
 
 from .test_continuity import EPOCH, chain
@@ -86,7 +87,7 @@ def test_extend_down_takes_only_what_leads_up_to_the_base() -> None:
 
 
 def test_extend_down_stays_in_bounds() -> None:
-    window = Window(Point(EPOCH, 50, b"x50"), 10 * record_size(chain(50, 50)[0]))
+    window = Window(Point(EPOCH, 50, b"x50"), 10 * (len(record_of(chain(50, 50)[0])) + RECORD_BYTES))
     window.extend_down(chain(1, 50))
     assert len(window.items) == 10
     assert window.base.offset == 40
