@@ -19,7 +19,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias
 
 from ..events import ENTRY_BYTES, Entry
-from ..records.codec import head_fields, record_of, restore
+from ..records.codec import offset_of, record_of, restore, stored_heads
 
 KEPT: Final = 1  # entries kept as objects; each further one per window survives to the next collection
 CHUNK: Final = 32  # records; more would spread a chunk's own 200 bytes further, and evict more at once
@@ -86,7 +86,7 @@ class EntryStore:
             # `object_size` inlined: the calls cost as much as all the rest.
             self.size += 3 * (len(entry.data) - len(old.data)) + len(record) + RECORD_BYTES
             if len(records) == CHUNK:
-                self._chunks.append(_chunk(self.tail_serial + 1 - CHUNK, _offset_of(records[0]), old.offset, records))
+                self._chunks.append(_chunk(self.tail_serial + 1 - CHUNK, offset_of(records[0]), old.offset, records))
                 records.clear()
             self.tail_serial += 1
 
@@ -115,7 +115,7 @@ class EntryStore:
             self.tail_serial += 1
             self.size -= object_size(entry)
             gone = [record_of(entry)]
-        stored = [head for head in map(head_fields, gone) if head[0] == b"1"]
+        stored = stored_heads(gone)
         return b" ".join([head[4] for head in stored]), b"".join([head[5][:1] for head in stored]).decode("ascii")
 
     def since(self, serial: int) -> Iterator[Entry]:
@@ -149,7 +149,7 @@ class EntryStore:
             if chunk[_FIRST] > upto:
                 break
             records += chunk[_RECORDS:]
-        heads = [head for head in map(head_fields, [*records, *self._records]) if head[0] == b"1"]
+        heads = stored_heads([*records, *self._records])
         found = [head[5][:1].decode("ascii") for head in heads if after < int(head[1]) <= upto]
         tail = self.tail[bisect_right(self.tail, after, key=_offset) : bisect_right(self.tail, upto, key=_offset)]
         return found + [entry.visibility for entry in tail if entry.stored]
@@ -168,8 +168,4 @@ def _chunk(serial: int, first: int, last: int, records: Sequence[bytes]) -> Chun
 
 def _after(records: Sequence[bytes], offset: int) -> int:
     """The index of the first record with a greater offset."""
-    return bisect_right(records, offset, key=_offset_of)
-
-
-def _offset_of(record: bytes) -> int:
-    return int(head_fields(record)[1])
+    return bisect_right(records, offset, key=offset_of)

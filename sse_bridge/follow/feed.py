@@ -345,12 +345,13 @@ class Feed:
         if window is None:
             self.stale = True
             return
-        if epoch is not None and epoch != window.head.epoch:
-            if window.head.epoch != NO_EPOCH or epoch in self._refused or not _begins(announcement):
+        head = window.head
+        if epoch is not None and epoch != head.epoch:
+            if head.epoch != NO_EPOCH or epoch in self._refused or not _begins(announcement):
                 self.stale = True
                 return
             window.begin(epoch)
-        head = window.head
+            head = window.head
         for entry in announcement.entries:
             if epoch is None:
                 entry.epoch = head.epoch  # true if the entry continues the head, which is checked below

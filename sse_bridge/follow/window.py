@@ -64,13 +64,14 @@ class Window:
 
     def push(self, entry: Entry) -> None:
         """Appends the entry that follows the head, which the caller has proven."""
-        self.items.append(entry)
+        items = self.items
+        items.append(entry)
         self.end_serial += 1
         if entry.stored:
             self.head = entry
             self.closed = entry.type == END_TYPE
-        if self.items.size > self._bound:
-            while self.items.size > self._max_bytes and len(self.items) > 1:
+        if items.size > self._bound:
+            while items.size > self._max_bytes and len(items) > 1:
                 self._evict()
 
     @property

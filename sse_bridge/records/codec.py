@@ -18,6 +18,7 @@ of an epoch (its `prev` is always ``0``), several entries, and those too large t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -98,12 +99,18 @@ def restore(epoch: bytes, record: bytes) -> Entry:
     )  # fmt: skip
 
 
-def head_fields(record: bytes) -> list[bytes]:
-    """Version, offset, prev, time, check, and the rest from the visibility on, of a record that was checked before.
+def offset_of(record: bytes) -> int:
+    """The offset of a record that was checked before."""
+    return int(record[:19].split(b" ", 2)[1])
+
+
+def stored_heads(records: Iterable[bytes]) -> list[list[bytes]]:
+    """Version, offset, prev, time, check, and the rest from the visibility on, of the stored ones of checked records.
 
     Copies no data, which may be long: the visibility stands within the first 69 bytes.
     """
-    return record[:69].split(b" ", 5)
+    heads = [record[:69].split(b" ", 5) for record in records]
+    return [head for head in heads if head[0] == b"1"]
 
 
 class Announcement:
