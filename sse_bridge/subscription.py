@@ -10,7 +10,9 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from typing import Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Generic, TypeVar
 
 from .events import END_TYPE, Event, Position, channel_key
 from .follow.batch import END, GAP, POSITION, Batch, Delivery
@@ -83,7 +85,7 @@ class _Events(Generic[Reader]):
         return ready
 
 
-class Subscription(_Events[ThreadReader]):
+class Subscription(_Events[ThreadReader], Iterator[Event], AbstractContextManager["Subscription"]):
     """A blocking iterator of events; a context manager. For one consuming thread; `close` from any.
 
     An exception out of a signal handler may end any call; the next one goes on without losing or repeating an event.
@@ -158,23 +160,17 @@ class Subscription(_Events[ThreadReader]):
         """Ends the subscription; idempotent."""
         self._reader.close()
 
-    def __iter__(self) -> Subscription:
-        return self
-
     def __next__(self) -> Event:
         event = self.next()
         if event is None:
             raise StopIteration
         return event
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class AsyncSubscription(_Events[LoopReader]):
+class AsyncSubscription(_Events[LoopReader], AsyncIterator[Event], AbstractAsyncContextManager["AsyncSubscription"]):
     """An async iterator of events; an async context manager. For one consuming task on one loop.
 
     Cancelling a waiting `next` or ``async for`` loses no event.
@@ -225,17 +221,11 @@ class AsyncSubscription(_Events[LoopReader]):
         """Ends the subscription; idempotent."""
         self._reader.close()
 
-    def __aiter__(self) -> AsyncSubscription:
-        return self
-
     async def __anext__(self) -> Event:
         event = await self.next()
         if event is None:
             raise StopAsyncIteration
         return event
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()

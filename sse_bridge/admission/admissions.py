@@ -18,6 +18,7 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from .contract import BEAT_SECONDS, Beat, ControlRequest, ListRevocations, TakeLease, targets_of, user_key
@@ -38,6 +39,7 @@ class Endable(Protocol):
     def end_by(self, when: float, why: Why = "drain") -> None: ...
 
 
+@dataclass(slots=True, eq=False)
 class Admitted:
     """One reader's stream.
 
@@ -45,18 +47,15 @@ class Admitted:
         user: the `user_key` of its user; None: no user.
         channels: the channels that it follows; none for a source (see source_members).
         stream: weak, since a stream that its server forgot is ended by its finalizer.
-        lease: the lease that it holds, or is about to take.
         replaces: the reader of the same connection whose lease it takes over.
+        lease: the lease that it holds, or is about to take.
     """
 
-    __slots__ = ("channels", "lease", "replaces", "stream", "user")
-
-    def __init__(self, user: str | None, channels: tuple[str, ...], stream: Endable, replaces: Hashable | None) -> None:
-        self.user = user
-        self.channels = channels
-        self.stream = weakref.ref(stream)
-        self.lease: str | None = None
-        self.replaces = replaces
+    user: str | None
+    channels: tuple[str, ...]
+    stream: weakref.ref[Endable]
+    replaces: Hashable | None
+    lease: str | None = None
 
 
 Ends = list[tuple[weakref.ref[Endable], Why]]
@@ -104,7 +103,8 @@ class Admissions:
         stream: Endable,
         replaces: Hashable | None = None,
     ) -> None:
-        self.members[key] = Admitted(None if user is None else user_key(user), channels, stream, replaces)
+        hashed = None if user is None else user_key(user)
+        self.members[key] = Admitted(hashed, channels, weakref.ref(stream), replaces)
 
     def leave(self, key: Hashable) -> bool:
         """Removes a member; returns whether there is a lease to give back. Idempotent."""

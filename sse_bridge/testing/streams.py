@@ -9,7 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Self
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any
 
 from .parser import BrokenStream, ServerSentEvent, SSEParser
 
@@ -55,7 +56,7 @@ class _Events:
         return BrokenStream(f"expected another event, but the stream ended after {self._seen!r}")
 
 
-class StreamReader(_Events):
+class StreamReader(_Events, AbstractContextManager["StreamReader"]):
     """A response under way; made by `read_stream`. A context manager, which closes the response.
 
     Attributes:
@@ -112,9 +113,6 @@ class StreamReader(_Events):
         if self._thread.is_alive():
             raise BrokenStream(f"expected the body to end with its response, but it still runs after {self.timeout} s")
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
@@ -150,7 +148,7 @@ def aread_stream(response: Any, timeout: float = 5.0) -> AsyncStreamReader:
     return AsyncStreamReader(response, timeout)
 
 
-class AsyncStreamReader(_Events):
+class AsyncStreamReader(_Events, AbstractAsyncContextManager["AsyncStreamReader"]):
     """The twin of `StreamReader`; made by `aread_stream` and `asgi_stream`. After a timeout it can read no more.
 
     Attributes:
@@ -187,9 +185,6 @@ class AsyncStreamReader(_Events):
             await self._response.aclose()
         elif hasattr(self._response, "close"):
             self._response.close()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
