@@ -42,16 +42,13 @@ class WsgiApp:
             await receive()  # websocket.connect
             await send({"type": "websocket.close", "code": 4404})
         else:
-            await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = Client(receive)
-        try:
-            with own_thread():
-                await self._app(scope, client.receive, send)
-        except ValueError:
-            if not client.gone:
-                raise  # else asgiref's error about a disconnect during the request's body
+            client = Client(receive)
+            try:
+                with own_thread():
+                    await self._app(scope, client.receive, send)
+            except ValueError:
+                if not client.gone:
+                    raise  # else asgiref's error about a disconnect during the request's body
 
 
 def flask_asgi(

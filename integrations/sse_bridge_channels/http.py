@@ -13,13 +13,13 @@ from typing import Any
 from sse_bridge import SSEBridgeError
 from sse_bridge.streams import (
     Cors,
+    Refusal,
+    StreamRequest,
     StreamResponse,
     check_format,
     lower_headers,
     method_not_allowed,
     refusal,
-    scope_request,
-    send_refusal,
     send_stream,
     stream_channels,
 )
@@ -59,33 +59,26 @@ class EventStreamConsumer(BridgeConsumer):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; returns when the stream is over or the client is gone."""
         self._check_type(scope, "http")
-        settings = self._bridge().settings
-        cors = Cors.of(settings) if self._cors is None else self._cors
-        headers = lower_headers(scope["headers"])
-        origin = headers.get("origin")
-        head_only = scope["method"] == "HEAD"
-        if (answer := cors.preflight(scope["method"], headers)) is not None:
-            await send_refusal(answer, send)
-            return
-        if scope["method"] not in ("GET", "HEAD"):
-            await send_refusal(cors.apply(method_not_allowed(scope["method"]), origin), send)
-            return
-        try:
-            response = await self._respond(scope, cors)
-        except SSEBridgeError as error:
-            await send_refusal(cors.apply(refusal(error, debug=settings.debug), origin), send, head_only=head_only)
-            return
-        await send_stream(response, receive, send, head_only=head_only)
+        # in one expression, since an idle connection would keep every local variable alive
+        await send_stream(await self._answer(scope), receive, send, head_only=scope["method"] == "HEAD")
 
-    async def _respond(self, scope: Scope, cors: Cors) -> StreamResponse:
-        request = scope_request(scope)
+    async def _answer(self, scope: Scope) -> StreamResponse | Refusal:
         bridge = self._bridge()
-        wanted = request.subscribe(
-            bridge, await _ask(self.get_channels, scope) if self._chooses else request.channels,
-            filter=self.filter, policy=self.policy, queue_size=self.queue_size, start=self.start, last=self.last,
-        )  # fmt: skip
-        grant = await self._grant(scope, wanted.channels)
-        return stream_channels(
-            bridge, wanted, request, grant=grant, format=self.format, type_in_data=self.type_in_data,
-            cors_origins=cors.origins,
-        )  # fmt: skip
+        cors = Cors.of(bridge.settings) if self._cors is None else self._cors
+        headers = lower_headers(scope["headers"])
+        try:
+            if scope["method"] in ("GET", "HEAD"):
+                request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
+                wanted = request.subscribe(
+                    bridge, await _ask(self.get_channels, scope) if self._chooses else request.channels,
+                    filter=self.filter, policy=self.policy, queue_size=self.queue_size, start=self.start, last=self.last,
+                )  # fmt: skip
+                grant = await self._grant(scope, wanted.channels)
+                return stream_channels(
+                    bridge, wanted, request, grant=grant, format=self.format, type_in_data=self.type_in_data,
+                    cors_origins=cors.origins,
+                )  # fmt: skip
+            refused = method_not_allowed(scope["method"])
+        except SSEBridgeError as error:
+            refused = refusal(error, debug=bridge.settings.debug)
+        return cors.preflight(scope["method"], headers) or cors.apply(refused, headers.get("origin"))

@@ -25,6 +25,7 @@ from sse_bridge.errors import ConfigurationError, InvalidInput
 from sse_bridge.streams import (
     Cors,
     Grant,
+    Refusal,
     StreamRequest,
     StreamResponse,
     awaited,
@@ -69,19 +70,17 @@ class _Streaming(Response):
         bridge = self._bridge or get_bridge()
         cors = Cors.of(bridge.settings, self._cors_origins)
         asked = lower_headers(scope["headers"])
-        head_only = scope["method"] == "HEAD"
-        if (answer := cors.preflight(scope["method"], asked)) is not None:
-            await send_refusal(answer, send)
+        if (preflight := cors.preflight(scope["method"], asked)) is not None:
+            await send_refusal(preflight, send)
             return
         try:
             request = StreamRequest.from_http(asked, scope["query_string"].decode("latin-1"))
-            response = await self._response(bridge, request, Request(scope, receive))
+            answer: StreamResponse | Refusal = with_headers(
+                await self._response(bridge, request, Request(scope, receive)), self.raw_headers
+            )
         except SSEBridgeError as error:
-            refused = cors.apply(refusal(error, debug=bridge.settings.debug), asked.get("origin"))
-            await send_refusal(refused, send, head_only=head_only)
-        else:
-            response = with_headers(response, self.raw_headers)
-            await send_stream(response, receive, send, head_only=head_only)
+            answer = cors.apply(refusal(error, debug=bridge.settings.debug), asked.get("origin"))
+        await send_stream(answer, receive, send, head_only=scope["method"] == "HEAD")
         if self.background is not None:
             await self.background()
 

@@ -1,6 +1,6 @@
 """Events to bytes: the formats, and the choice among them. Only this room writes frames.
 
-base         the contract of a format; each has a file, and stands in the lists below
+base         the contract of a format; each stands in the lists below
 negotiation  the choice of a client's format
 sse          server-sent events, also for clients that read ``data:`` alone
 envelope     JSON envelopes: NDJSON, JSON arrays, WebSocket messages
