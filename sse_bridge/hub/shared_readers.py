@@ -40,7 +40,7 @@ class Target(Protocol):
 
 
 class Rendering(Protocol):
-    """Makes the bytes of batches and entries; see streams/channels/rendering.py."""
+    """Makes the bytes of batches and entries; see streams/channels/script.py."""
 
     @property
     def name(self) -> str:

@@ -15,8 +15,7 @@ from .asgi.handoff import HANDOFF_HEADER, Handoff, current_handoff, set_handoff
 from .asgi.send import scope_request, send_refusal, send_stream, with_headers
 from .asgi.websocket import refuse_websocket, serve_session
 from .asgi.websocket_source import serve_source
-from .channels.end_confirmation import confirm_end
-from .channels.response import check_format, stream_channels
+from .channels.response import check_format, confirm_end, stream_channels
 from .http.cors import Cors
 from .http.hooks import call_async, call_sync, is_async
 from .http.refusals import Refusal, method_not_allowed, refusal

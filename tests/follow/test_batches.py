@@ -7,7 +7,7 @@ from sse_bridge.filters import Where
 from sse_bridge.follow.batch import CACHED_BATCHES, Batch
 from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.state import HubState
-from sse_bridge.streams.channels.rendering import payload
+from sse_bridge.streams.channels.script import payload
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow.model import T0, Broker, CheckingReader, settle
 

@@ -10,7 +10,7 @@ from sse_bridge.filters import ByVisibility
 from sse_bridge.follow.follower import Follower
 from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.state import HubState
-from sse_bridge.streams.channels.rendering import payload, renderer
+from sse_bridge.streams.channels.script import payload, renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow.model import SETTINGS, Broker, announce, settle
 

@@ -15,7 +15,7 @@ from sse_bridge.hub.state import HubState
 from sse_bridge.hub.windows import WindowBudget
 from sse_bridge.records.codec import Announcement
 from sse_bridge.records.continuity import Page
-from sse_bridge.streams.channels.rendering import payload, renderer
+from sse_bridge.streams.channels.script import payload, renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow import model
 from tests.follow.model import T0, Broker, alone

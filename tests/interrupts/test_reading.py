@@ -9,7 +9,7 @@ import pytest
 
 from sse_bridge import Bridge, ByType, Event
 from sse_bridge.streams import Grant, StreamRequest, stream_channels, stream_source
-from sse_bridge.streams.channels.rendering import renderer
+from sse_bridge.streams.channels.script import renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.interrupts.checks import PATIENCE_SECONDS, Other, all_is_back, all_work
 from tests.support.interrupting import interruptions

@@ -22,7 +22,6 @@ from ..http.refusals import Refusal, refusal
 from ..http.request import StreamRequest, lower_headers
 from ..http.response import AsyncBody, StreamResponse
 from ..lifecycle.ending import IncompleteStream
-from ..lifecycle.signals import ensure_drain_handler
 from ..lifecycle.write_timeout import WriteTimeout
 from ..sources.bodies import AsyncSourceBody
 from ..writers.cutting import cut
@@ -68,7 +67,6 @@ async def send_stream(
         await send_quietly(send, start)
         await send_quietly(send, {"type": "http.response.body", "body": b"", "more_body": False})
         return
-    ensure_drain_handler()
     if isinstance(bodies, ChannelBodies):
         own = None if _of_one(receive, send) else _OwnTask(receive)
         stream = PushedStream(bodies.script, start, receive if own is None else own.receive, send, bodies.coding)

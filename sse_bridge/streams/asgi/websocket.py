@@ -10,7 +10,6 @@ from typing import Any, Final
 from ...admission.grants import Grant
 from ..http.refusals import Refusal
 from ..lifecycle.ending import LAST_WRITE_SECONDS
-from ..lifecycle.signals import ensure_drain_handler
 from ..websockets.messages import Subscribe
 from ..websockets.protocol import SUBPROTOCOL
 from ..websockets.session import WebSocketSession
@@ -25,7 +24,6 @@ async def accept(scope: Scope, send: Send) -> None:
     """Ends the handshake; raises the server's OSError if the client is gone (spec 2.4)."""
     offered = SUBPROTOCOL in (scope.get("subprotocols") or ())
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
-    ensure_drain_handler()
 
 
 async def serve_session(

@@ -26,7 +26,6 @@ from ..http.refusals import refusal
 from ..http.request import StreamRequest, lower_headers
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.ending import CLOSE_DONE, LAST_WRITE_SECONDS, close_code
-from ..lifecycle.signals import ensure_drain_handler
 from ..lifecycle.write_timeout import WriteTimeout
 from ..sources.bodies import AsyncSourceBody, Source, SourceBodies, stream_source
 from ..sources.items import END_ID
@@ -179,9 +178,7 @@ async def serve_source(
         await _refuse(bridge, error, scope, send, accepted)
         return
     try:
-        if accepted:
-            ensure_drain_handler()
-        else:
+        if not accepted:
             await accept(scope, send)
         await stream.serve(receive, send)
     except OSError:

@@ -1,8 +1,6 @@
 """Streams that follow channels.
 
-response          `stream_channels`: the response that an adapter hands over
-script            the frames and the end of such a stream, decided without I/O
-bodies            a sync and an async iterator of bytes
-rendering         batches to bytes
-end_confirmation  whether the log confirms an id that says that all channels have ended
+response  `stream_channels`: the response that an adapter hands over
+script    the frames and the end of such a stream, decided without I/O
+bodies    a sync and an async iterator of bytes
 """

@@ -2,12 +2,13 @@
 
 No I/O happens here: a stream enters its hub when the server asks for the first piece, so a response that is dropped on
 the way costs nothing. 204 (the client should stop) is for a client whose id says that every channel has ended, if the
-logs agree: `ends` or `streams.asgi.pushed` asks them before the status, and where neither can, the id decides. Other
+logs agree: `confirm_end` or `streams.asgi.pushed` asks them before the status, and where neither can, the id decides. Other
 clients get ``stream.end`` first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ from ..http.response import (
     stream_headers,
 )
 from ..lifecycle.bridge_protocol import BridgeProtocol
-from ..lifecycle.opening import check_admission
+from ..lifecycle.opening import UNAVAILABLE, carry_out, check_admission, until_ready
 from ..writers.socket import ServerWrite
 from .bodies import AsyncChannelBody, SyncChannelBody
 from .script import ChannelScript
@@ -105,7 +106,6 @@ def stream_channels(
         TooManyStreams: see `check_admission`.
         PolicyNotSupported: ``block`` on a backend that cannot keep it.
     """
-    cors = Cors.of(bridge.settings, cors_origins)
     wire, by_accept = choose(CHANNEL_FORMATS, format, request.format, request.accept, type_in_data=type_in_data)
     if isinstance(channels, SubscribeRequest):
         subscribe_request = channels
@@ -115,16 +115,17 @@ def stream_channels(
         )
     if grant is not None and grant.filter is not None:
         subscribe_request = dataclasses.replace(subscribe_request, filter=for_browsers(grant.filter))
+    cors = Cors.of(bridge.settings, cors_origins)
     check_admission(bridge, grant, subscribe_request.channels)
     if request.replaced:  # else it would throw out its replacement, which reconnects likewise, for ever
         return cors.apply(StreamResponse(204, STREAM_HEADERS), request.origin)
     expires_at = None
     if grant is not None and grant.expires_at is not None:
         expires_at = time.monotonic() + grant.expires_at - time.time()
+    script = ChannelScript(bridge, subscribe_request, wire, expires_at, None if grant is None else grant.user)
     # A client without the header often cannot decode: curl, scripts.
     coding = coding_for(bridge.settings, request.accept_encoding) if request.accept_encoding else None
     headers = _headers(wire, None if coding is None else coding.name, by_accept, bridge.settings.compression != "none")
-    script = ChannelScript(bridge, subscribe_request, wire, expires_at, None if grant is None else grant.user)
     stream = cors.apply(StreamResponse(200, headers, ChannelBodies(script, coding)), request.origin)
     if not subscribe_request.says_ended:
         return stream
@@ -136,3 +137,31 @@ def _headers(format: Format, coding: str | None, by_accept: bool, by_encoding: b
     vary = [name for name, asked in (("Accept", by_accept), ("Accept-Encoding", by_encoding)) if asked]
     encoded = [] if coding is None else [("Content-Encoding", coding)]
     return (*stream_headers(format), *encoded, *([("Vary", ", ".join(vary))] if vary else []))
+
+
+def confirm_end(response: StreamResponse) -> StreamResponse:
+    """The 204 that a client's id asks for, if the logs confirm it, or the stream if a log goes on.
+
+    For WSGI servers. Waits at most `OPENING_SECONDS` for the broker; without an answer the stream tells the client to reconnect.
+    A thread that runs an event loop must not wait, so the id decides there. Any other response is returned unchanged.
+    """
+    stream = response.otherwise
+    if stream is None or asyncio._get_running_loop() is not None:
+        return response
+    assert isinstance(stream.bodies, ChannelBodies)
+    return response if _ended(stream.bodies) else stream
+
+
+def _ended(bodies: ChannelBodies) -> bool:
+    script = bodies.script
+    try:
+        reader = script.bridge.thread_hub().enter(script.subscribe_request, owner=bodies)
+    except UNAVAILABLE:
+        return False
+    try:
+        if carry_out(until_ready(reader, reader.wait)):
+            return reader.follower.finished
+        script.away = True
+        return False
+    finally:
+        reader.close()

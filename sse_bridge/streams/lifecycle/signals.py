@@ -43,8 +43,13 @@ _registries: weakref.WeakKeyDictionary[Registry, tuple[float, int]] = weakref.We
 def drain_at_exit(registry: Registry, spread_seconds: float) -> None:
     """Drains this registry's streams when this process (not a fork of it) gets a signal, or their server retires."""
     CHANCE.seed()  # uWSGI forks without Python's hooks: its workers' spreads would be alike
-    registry.on_add = _RETIREMENT.look
+    registry.on_add = _at_a_stream
     _registries[registry] = spread_seconds, os.getpid()
+
+
+def _at_a_stream() -> None:
+    ensure_drain_handler()
+    _RETIREMENT.look()
 
 
 class _Handler:
@@ -77,7 +82,7 @@ class _Handler:
 def ensure_drain_handler() -> None:
     """Puts our handler on top where it is missing. Does nothing off the main thread, and never raises.
 
-    Called when an app is made, at lifespan startup and at the start of every stream, since servers install their own
+    Called when an app is made, at lifespan startup and when a stream is registered, since servers install their own
     handlers at different times.
     """
     pid = os.getpid()

@@ -38,7 +38,7 @@ from ...follow.batch import Batch
 from ...follow.follower import Follower
 from ...follow.subscribe_request import SubscribeRequest
 from ...wire import WEBSOCKET_FORMAT
-from ..channels.rendering import messages
+from ..channels.script import messages
 from ..http.request import StreamRequest
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.ending import CLOSE_DONE, Deadlines, Reason, close_code, last_frame, refusal_error, retry_ms
