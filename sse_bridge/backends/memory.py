@@ -33,7 +33,7 @@ from ..events import GENESIS, NO_EPOCH, Entry
 from ..records.codec import Announcement
 from ..records.continuity import Page, ReadRequest
 from ..runtime.forks import after_fork
-from ..runtime.locks import new_lock, refuse_within
+from ..runtime.locks import held_already, new_lock
 from .base import Append, Appended, Sink, SyncBackend
 from .memory_control import ControlTable
 from .memory_hold import Hold
@@ -102,7 +102,7 @@ class MemoryBackend(SyncBackend):
     # both colours
 
     def append(self, batch: Append) -> Appended:
-        self._check_pid()
+        self._check()
         deadline = self._monotonic() + self._settings.block_timeout_seconds
         while True:
             outcome = self._attempt(batch, deadline, self._queue_thread)
@@ -116,7 +116,7 @@ class MemoryBackend(SyncBackend):
                     self._room_threads = [waiter for waiter in self._room_threads if waiter is not room]
 
     async def aappend(self, batch: Append) -> Appended:
-        self._check_pid()
+        self._check()
         deadline = self._monotonic() + self._settings.block_timeout_seconds
         while True:
             outcome = self._attempt(batch, deadline, self._queue_task)
@@ -130,8 +130,7 @@ class MemoryBackend(SyncBackend):
                     self._room_waiters = [waiter for waiter in self._room_waiters if waiter[1] is not room]
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        self._check_pid()
-        refuse_within(self._lock)
+        self._check()
         with self._lock:
             return [self._read(request) for request in requests]
 
@@ -139,16 +138,17 @@ class MemoryBackend(SyncBackend):
         return self.read(requests)
 
     def upstream(self, sink: Sink) -> MemoryUpstream:
-        self._check_pid()
+        if self._pid != os.getpid():
+            after_fork(self, MemoryBackend._begin)
         return MemoryUpstream(self, sink, None)
 
     def aupstream(self, sink: Sink) -> MemoryUpstream:
-        self._check_pid()
+        if self._pid != os.getpid():
+            after_fork(self, MemoryBackend._begin)
         return MemoryUpstream(self, sink, asyncio.get_running_loop())
 
     def control(self, request: ControlRequest) -> Any:
-        self._check_pid()
-        refuse_within(self._lock)
+        self._check()
         with self._lock:
             reply, messages = self._control.carry_out(request, self._monotonic())
             upstreams = list(self._upstreams.get(CONTROL, ())) if messages else []
@@ -163,7 +163,8 @@ class MemoryBackend(SyncBackend):
         return self.control(request)
 
     def close(self) -> None:
-        self._check_pid()
+        if self._pid != os.getpid():
+            after_fork(self, MemoryBackend._begin)
         if not self._lock._is_owned():  # a signal handler must not clear logs under an interrupted call
             with self._lock:
                 self._clear()
@@ -173,7 +174,8 @@ class MemoryBackend(SyncBackend):
 
     def hold(self, channel: str, capacity: int) -> Hold:
         """Makes publishers to `channel` wait while this reader is `capacity` entries behind."""
-        self._check_pid()
+        if self._pid != os.getpid():
+            after_fork(self, MemoryBackend._begin)
         with self._lock:
             log = self._logs.get(channel)
             return Hold(self, channel, capacity, 0 if log is None else log.top)
@@ -305,7 +307,6 @@ class MemoryBackend(SyncBackend):
 
     def _attempt(self, batch: Append, deadline: float, queue: Callable[[], Room]) -> Appended | tuple[Room, float]:
         """Appends and announces; or returns a reader's room to wait on, and for how long; `PublishBlocked` at the deadline."""
-        refuse_within(self._lock)
         try:
             with self._lock:
                 if self._must_wait(batch):
@@ -355,9 +356,12 @@ class MemoryBackend(SyncBackend):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_release, room)
 
-    def _check_pid(self) -> None:
+    def _check(self) -> None:
+        """Begins anew in a forked child; raises `RuntimeError` if this thread is in the middle of another call."""
         if self._pid != os.getpid():
             after_fork(self, MemoryBackend._begin)
+        if self._lock._is_owned():
+            raise held_already()
 
 
 def _release(room: asyncio.Future[None]) -> None:

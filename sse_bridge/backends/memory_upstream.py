@@ -36,7 +36,8 @@ class MemoryUpstream:
         self._backend = backend
         self._sink = sink
         self._loop = loop
-        self._handing_on = Turn()
+        if loop is None:
+            self._turns = Turn()  # of threads; a loop runs one callback at a time
         self._scheduled = False
         self._closed = False
 
@@ -80,7 +81,7 @@ class MemoryUpstream:
         if self._loop is None:
             # A finalizer may publish in the middle of a hub's pass; the next call, or a check, hands its message on.
             if not held():
-                self._drain()
+                self._take_turn()
         elif self._loop.is_closed():  # perhaps before a scheduled `_drain` ran
             self.close()
         elif not self._scheduled:
@@ -93,20 +94,26 @@ class MemoryUpstream:
                 self._scheduled = False
                 raise
 
-    def _drain(self) -> None:
-        self._scheduled = False
+    def _take_turn(self) -> None:
         # The thread that has the turn takes these items, too.
-        while self.queue and (turn := self._handing_on.take()) is not None:
+        while self.queue and (turn := self._turns.take()) is not None:
             try:
-                self._hand_over()
-            except BaseException:
-                self._lost_some()
-                self._hand_over()
-                raise
+                self._drain()
             finally:
-                self._handing_on.free += [turn]
+                self._turns.free += [turn]
             if self._closed:
                 return
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        if not self.queue:  # an earlier turn took them
+            return
+        try:
+            self._hand_over()
+        except BaseException:
+            self._lost_some()
+            self._hand_over()
+            raise
 
     def _hand_over(self) -> None:
         while not self._closed:

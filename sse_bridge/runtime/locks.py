@@ -55,10 +55,15 @@ def held() -> bool:
 def refuse_within(lock: Lock) -> None:
     """Raises `RuntimeError` if this thread holds `lock`, instead of entering it again; call this before ``with lock``."""
     if lock._is_owned():
-        raise RuntimeError(
-            "this lock is already held by this thread: a finalizer, an unclosed generator that the garbage collector ends "
-            "just now, or a filter called back into sse_bridge; close streams and publish outside of them"
-        )
+        raise held_already()
+
+
+def held_already() -> RuntimeError:
+    """The error of `refuse_within`, for callers on an event's path that look at the lock themselves."""
+    return RuntimeError(
+        "this lock is already held by this thread: a finalizer, an unclosed generator that the garbage collector ends "
+        "just now, or a filter called back into sse_bridge; close streams and publish outside of them"
+    )
 
 
 def _in_child() -> None:
