@@ -36,44 +36,33 @@ def both_colours(backend: Any) -> Backend:
     if sync and asynchronous:
         return cast(Backend, backend)
     if sync:
-        return _FromSync(backend)
+        return cast(Backend, _FromSync(backend))
     if asynchronous:
-        return _FromAsync(backend)
+        return cast(Backend, _FromAsync(backend))
     raise ConfigurationError(f"a backend has append, read, upstream, close or their a-twins, got {backend!r:.100}")
 
 
-class _Adapted(SyncBackend):
+class _Adapted:
+    """A backend and one colour more; all else is the backend's own."""
+
     can_block = False
+    append_many = SyncBackend.append_many
 
     def __init__(self, backend: Any) -> None:
+        self._backend = backend
         self.name: str = getattr(backend, "name", type(backend).__name__.lower())
-        self.can_control: bool = getattr(backend, "can_control", False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
 
 class _FromSync(_Adapted):
     """A sync backend with an async twin: each call runs on a thread of asgiref's pool."""
 
-    def __init__(self, backend: SyncBackend) -> None:
-        super().__init__(backend)
-        self._backend = backend
-
-    def append(self, batch: Append) -> Appended:
-        return self._backend.append(batch)
-
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        return self._backend.read(requests)
-
-    def upstream(self, sink: Sink) -> Upstream:
-        return self._backend.upstream(sink)
-
-    def close(self) -> None:
-        self._backend.close()
-
-    def control(self, request: ControlRequest) -> Any:
-        return cast(ControlBackend, self._backend).control(request)
+    _backend: SyncBackend
 
     async def acontrol(self, request: ControlRequest) -> Any:
-        return await sync_to_async(contained(self.control), thread_sensitive=False)(request)
+        return await sync_to_async(contained(cast(ControlBackend, self._backend).control), thread_sensitive=False)(request)
 
     async def aappend(self, batch: Append) -> Appended:
         return await sync_to_async(contained(self._backend.append), thread_sensitive=False)(batch)
@@ -91,9 +80,10 @@ class _FromSync(_Adapted):
 class _FromAsync(_Adapted):
     """An async backend with a sync twin: all threads share one loop on a thread of its own, made at the first use."""
 
+    _backend: AsyncBackend
+
     def __init__(self, backend: AsyncBackend) -> None:
         super().__init__(backend)
-        self._backend = backend
         self._side: tuple[asyncio.AbstractEventLoop, Daemon] | None = None
         self._begin()
 
@@ -127,19 +117,7 @@ class _FromAsync(_Adapted):
             asyncio.get_running_loop().stop()
 
     def control(self, request: ControlRequest) -> Any:
-        return self._run(self.acontrol, request)
-
-    async def acontrol(self, request: ControlRequest) -> Any:
-        return await cast(ControlBackend, self._backend).acontrol(request)
-
-    async def aappend(self, batch: Append) -> Appended:
-        return await self._backend.aappend(batch)
-
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        return await self._backend.aread(requests)
-
-    def aupstream(self, sink: Sink) -> Upstream:
-        return self._backend.aupstream(sink)
+        return self._run(cast(ControlBackend, self._backend).acontrol, request)
 
     async def aclose(self) -> None:
         await self._backend.aclose()

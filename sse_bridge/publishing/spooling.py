@@ -14,12 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from ..backends.base import Append, Appended, Backend, Sink, Upstream, page_of
+from ..backends.base import Append, Appended, Backend, page_of
 from ..config import Settings
 from ..errors import BackendUnavailable, PublishUncertain, SSEBridgeError
-from ..records.continuity import Page, ReadRequest
+from ..records.continuity import ReadRequest
 from ..runtime import forks
 from ..runtime.daemon import Daemon
 from ..runtime.forks import after_fork
@@ -33,7 +33,7 @@ _AWAY = (BackendUnavailable, PublishUncertain)
 
 def with_spool(backend: Backend, settings: Settings) -> Backend:
     """`backend` itself, or a spool around it if ``on_unavailable`` is ``"spool"``."""
-    return Spooling(backend, settings) if settings.on_unavailable == "spool" else backend
+    return cast(Backend, Spooling(backend, settings)) if settings.on_unavailable == "spool" else backend
 
 
 class Spooling:
@@ -41,8 +41,6 @@ class Spooling:
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self.inner = backend
-        self.name = backend.name
-        self.can_block = backend.can_block
         self._settings = settings
         self._begin()
 
@@ -65,7 +63,7 @@ class Spooling:
         return self._spool
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # optional parts of the backend's contract
+        return getattr(self.inner, name)  # reading, and optional parts of the backend's contract
 
     # publishing
 
@@ -131,20 +129,6 @@ class Spooling:
         if full:
             log.error("the spool is full (%d events, %d bytes): events become dead letters", spool.queued, spool.bytes)
         return True
-
-    # reading
-
-    def read(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        return self.inner.read(requests)
-
-    async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        return await self.inner.aread(requests)
-
-    def upstream(self, sink: Sink) -> Upstream:
-        return self.inner.upstream(sink)
-
-    def aupstream(self, sink: Sink) -> Upstream:
-        return self.inner.aupstream(sink)
 
     def forget(self, letters: Sequence[DeadLetter]) -> None:
         """Drops dead letters of this process that were published again."""

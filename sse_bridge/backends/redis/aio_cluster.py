@@ -14,9 +14,9 @@ from .aio_daemon import LoopDaemon
 from .aio_upstream import LinkRunner
 from .calls import backoff
 from .connecting import CONNECT_SECONDS
-from .link import PubSubLink
+from .link import LONGEST_PAUSE, PubSubLink
 from .placement import Order, Placement
-from .threads_upstream import LONGEST_PAUSE, RETURN_PAUSE
+from .threads_upstream import RETURN_PAUSE
 from .urls import Address
 
 

@@ -14,10 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from ...errors import SSEBridgeError
 from .aio import Connection
 from .aio_daemon import LoopDaemon
-from .calls import backoff
 from .connecting import LINK_ERRORS, permanent_error
 from .link import PubSubLink
-from .threads_upstream import LONGEST_PAUSE
 
 log = logging.getLogger("sse_bridge.redis")
 
@@ -78,10 +76,6 @@ class LinkRunner:
         self._watched_until = 0.0
         self._silence: TimeoutError | None = None
 
-    @property
-    def channels(self) -> list[str]:
-        return list(self._link.wanted.values())
-
     def order(self, subscribe: bool, channels: Sequence[str]) -> None:
         """Subscribes or unsubscribes; never blocks."""
         if self._closed or not channels:
@@ -109,7 +103,6 @@ class LinkRunner:
             self._connection.abort()
 
     async def _run(self) -> None:
-        attempt = 0
         while not self._closed:
             fatal: SSEBridgeError | None = None
             try:
@@ -128,15 +121,9 @@ class LinkRunner:
                 except Exception as error:  # a bug must not leave the process without a live link
                     log.exception("live link failed unexpectedly; it reconnects")
                     why = repr(error)
-                if self._link.fruitful:
-                    attempt = 0
             if self._closed:
                 return
-            if attempt == 0:
-                log.warning("live link lost: %s; it reconnects, then readers resume from the log", why)
-            attempt += 1
-            self._link.lost(why, fatal)
-            await asyncio.sleep(backoff(attempt, LONGEST_PAUSE))
+            await asyncio.sleep(self._link.lost(why, fatal))
 
     async def _carry(self, connection: Connection) -> None:
         """Lets the link speak on a connection until that ends, and aborts it; raises the reason, if one is known."""

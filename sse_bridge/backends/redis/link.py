@@ -16,6 +16,7 @@ from ...admission.contract import CONTROL
 from ...errors import ForeignRecord, SSEBridgeError
 from ...records.codec import decode_announcement
 from ..base import Sink
+from .calls import backoff
 from .keys import Keys
 from .resp import Reader, ReplyError, new_reader, pack
 from .retries import Retries
@@ -24,6 +25,7 @@ from .scripts import PERMANENT, error_code, refusal
 log = logging.getLogger("sse_bridge.redis")
 
 _PING: Final = pack(("PING",))
+LONGEST_PAUSE: Final = 2.0  # seconds between attempts to connect, and so the latest that readers notice Redis's return
 
 
 class PubSubLink:
@@ -49,7 +51,7 @@ class PubSubLink:
         self.dropped: list[str] = []
         self.retry_at = math.inf  # when to call `tick` for a retry of refused channels
         self.changed = False  # whether `dropped` or `retry_at` has changed since the driver last reset this
-        self.fruitful = False  # whether this connection received anything, so that the next attempt need not wait long
+        self._attempts = 0  # to connect, since a connection last received anything
         self._open = False
         # unanswered commands in order, since an error reply does not name its channel
         self._asked: deque[tuple[bytes, bytes]] = deque()
@@ -62,11 +64,8 @@ class PubSubLink:
 
     def subscribe(self, channels: Iterable[str]) -> bytes:
         """Adds channels; returns what to send now."""
-        names = []
-        for channel in channels:
-            name = self._keys.of(channel)[0]
-            self.wanted[name] = channel
-            names.append(name)
+        names = {self._keys.of(channel)[0]: channel for channel in channels}
+        self.wanted.update(names)
         return self._ask(self._subscribe, names) if self._open else b""
 
     def unsubscribe(self, channels: Iterable[str]) -> bytes:
@@ -90,7 +89,6 @@ class PubSubLink:
     def opened(self, now: float) -> bytes:
         """Begins a new connection; returns the bytes to send on it."""
         self._open = True
-        self.fruitful = False
         self._asked.clear()
         self._reader = new_reader()
         self._heard_at = now
@@ -99,18 +97,25 @@ class PubSubLink:
         self.retry_at = math.inf
         return self._ask(self._subscribe, list(self.wanted))
 
-    def lost(self, why: str, error: SSEBridgeError | None = None) -> None:
-        """Reports a lost or failed connection; `error` if no retry can succeed before a change of configuration."""
+    def lost(self, why: str, error: SSEBridgeError | None = None) -> float:
+        """Reports a lost or failed connection; returns the seconds until the next attempt.
+
+        `error` if no retry can succeed before a change of configuration.
+        """
+        if self._attempts == 0:
+            log.warning("live link lost: %s; it reconnects, then readers resume from the log", why)
+        self._attempts += 1
         self._open = False
         if self.wanted:
             self._sink.lost(list(self.wanted.values()), why, error)
             self._sink.flush()
+        return backoff(self._attempts, LONGEST_PAUSE)
 
     def received(self, data: bytes, now: float) -> None:
         """Passes the messages of one read to the sink, then flushes the sink once."""
         self._heard_at = now
         self._pinged_at = None
-        self.fruitful = True
+        self._attempts = 0
         self._reader.feed(data)
         gets = self._reader.gets
         wanted = self.wanted

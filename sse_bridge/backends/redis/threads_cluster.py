@@ -14,10 +14,10 @@ from ...runtime import forks
 from ...runtime.daemon import Daemon
 from .calls import backoff
 from .connecting import CONNECT_SECONDS
-from .link import PubSubLink
+from .link import LONGEST_PAUSE, PubSubLink
 from .placement import Order, Placement
 from .threads import Client
-from .threads_upstream import LONGEST_PAUSE, RETURN_PAUSE, LinkRunner, check_owner
+from .threads_upstream import RETURN_PAUSE, LinkRunner, check_owner
 from .urls import Address
 
 

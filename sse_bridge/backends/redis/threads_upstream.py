@@ -21,14 +21,12 @@ from typing import Any, Final
 from ...errors import BackendError, SSEBridgeError
 from ...runtime import forks
 from ...runtime.daemon import Daemon
-from .calls import backoff
 from .connecting import LINK_ERRORS, READ_SIZE, permanent_error
-from .link import PubSubLink
+from .link import LONGEST_PAUSE, PubSubLink
 from .threads import Connection
 
 log = logging.getLogger("sse_bridge.redis")
 
-LONGEST_PAUSE: Final = 2.0  # seconds between attempts to connect, and so the latest that readers notice Redis's return
 RETURN_PAUSE: Final = 0.05  # seconds before a new look-up: while a slot moves, servers redirect to each other
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -77,10 +75,6 @@ class LinkRunner:
         """Whether the line was closed, or its greenlet was copied into a forked child by gevent."""
         return self._closed or self._forks != forks.count
 
-    @property
-    def channels(self) -> list[str]:
-        return list(self._link.wanted.values())
-
     def order(self, subscribe: bool, channels: Sequence[str]) -> None:
         """Subscribes or unsubscribes; never blocks."""
         check_owner(self._pid)
@@ -122,7 +116,6 @@ class LinkRunner:
             self._daemon.join(2 * LONGEST_PAUSE)
 
     def _run(self) -> None:
-        attempt = 0
         try:
             while not self._over:
                 why = "closed"
@@ -150,17 +143,11 @@ class LinkRunner:
                             connection.abort()
                         else:
                             connection.close()  # without a reset, since the parent goes on using the connection
-                    if self._link.fruitful:
-                        attempt = 0
                 if self._over:
                     break
-                if attempt == 0:
-                    log.warning("live link lost: %s; it reconnects, then readers resume from the log", why)
-                attempt += 1
                 with self._sink_lock:
-                    if not self._closed:
-                        self._link.lost(why, fatal)
-                self._pause(backoff(attempt, LONGEST_PAUSE))
+                    pause = 0.0 if self._closed else self._link.lost(why, fatal)
+                self._pause(pause)
         finally:
             if self._over:  # a thread ended from outside is replaced at the next order, which needs the sockets
                 self._inbox.close()
