@@ -19,7 +19,6 @@ from asgiref.sync import sync_to_async
 
 from ..admission.contract import ControlBackend, ControlRequest
 from ..errors import BridgeClosed, ConfigurationError, SSEBridgeError
-from ..records.codec import Announcement
 from ..records.continuity import Page, ReadRequest
 from ..runtime.containment import contained
 from ..runtime.daemon import Daemon
@@ -209,27 +208,16 @@ class _OnLoop:
     """A sink of a loop, called from a backend's thread."""
 
     def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
-        self._sink = sink
-        self._loop = loop
+        self.announced = partial(_hand, loop, sink.announced)
+        self.confirmed = partial(_hand, loop, sink.confirmed)
+        self.lost = partial(_hand, loop, sink.lost)
+        self.control_message = partial(_hand, loop, sink.control_message)
+        self.flush = partial(_hand, loop, sink.flush)
 
-    def announced(self, channel: str, announcement: Announcement | None) -> None:
-        self._hand(self._sink.announced, channel, announcement)
 
-    def confirmed(self, channel: str) -> None:
-        self._hand(self._sink.confirmed, channel)
-
-    def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
-        self._hand(self._sink.lost, channels, why, error)
-
-    def control_message(self, message: bytes) -> None:
-        self._hand(self._sink.control_message, message)
-
-    def flush(self) -> None:
-        self._hand(self._sink.flush)
-
-    def _hand(self, call: Any, *args: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *args)
+def _hand(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(partial(call, *args, **kwargs))
 
 
 class _FromLoop:

@@ -83,6 +83,5 @@ class ClusterUpstream:
                     on_failure=self._unreachable,
                 )
             runner.order(subscribe, channels)
-        used = self._placement.used()
-        for address in [address for address in self._runners if address not in used]:
+        for address in self._runners.keys() - self._placement.used():
             self._runners.pop(address).close()

@@ -149,12 +149,9 @@ class LinkRunner:
             return
         link = self._link
         link.received(data, time.monotonic())
-        if link.changed:
-            link.changed = False
-            self._settle_changes()
-
-    def _settle_changes(self) -> None:
-        link = self._link
+        if not link.changed:
+            return
+        link.changed = False
         if link.dropped:
             dropped, link.dropped = link.dropped, []
             if self._on_dropped is not None:

@@ -17,13 +17,13 @@ from typing import Any
 
 from ...admission.contract import ControlRequest
 from ...config import Settings
-from ...errors import BackendError, BackendUnavailable, ConfigurationError, SSEBridgeError
+from ...errors import BackendUnavailable, ConfigurationError, SSEBridgeError
 from ...records.continuity import Page, ReadRequest
 from ...runtime.forks import after_fork
 from ..base import Append, Appended, Sink, Upstream
 from . import aio, aio_cluster, aio_upstream, startup, threads, threads_cluster, threads_upstream, urls
 from .aio_publisher import Publisher
-from .calls import AppendCall, Call, ReadCall
+from .calls import AppendCall, ReadCall
 from .connecting import LINK_ERRORS
 from .control import ControlCall, check_eviction
 from .keys import Keys
@@ -122,7 +122,8 @@ class RedisBackend:
     def _before_append(self, append: AppendCall) -> float:
         """Makes the checks that are due; returns the seconds left for the append."""
         if self._checked_pid != os.getpid():
-            return self._check_for(append)
+            with append.naming():
+                return self.check()
         now = time.monotonic()
         if now >= self._retention.look_at:
             self._retention.look_at = now + LOOK_SECONDS  # so that other threads go on meanwhile
@@ -144,7 +145,8 @@ class RedisBackend:
     def control(self, request: ControlRequest) -> Any:
         call = ControlCall(self._codec, request)
         if self._checked_pid != os.getpid():
-            self._check_for(call)
+            with call.naming():
+                self.check()
         check_eviction(self._eviction)
         self._client.run((call,), self._timeout)
         return call.outcome()
@@ -161,13 +163,6 @@ class RedisBackend:
     def close(self) -> None:
         """Closes the idle connections of this process's threads; a later use opens new ones."""
         self._client.close()
-
-    def _check_for(self, call: Call[Any]) -> float:
-        """The same as `check`; an error names the purpose of `call`."""
-        try:
-            return self.check()
-        except BackendError as error:
-            raise call.named(error) from error
 
     def check(self) -> float:
         """Checks retention, permissions and eviction, once per process at its first use.
@@ -255,7 +250,8 @@ class RedisBackend:
     async def aappend(self, batch: Append) -> Appended:
         side = self._side()
         if not side.checked:
-            await self._acheck_for(AppendCall(self._codec, batch))
+            with AppendCall(self._codec, batch).naming():
+                await self.acheck()
         if time.monotonic() >= self._retention.look_at:
             await self._alook_again(side)
         return await side.publisher.submit(batch)
@@ -275,7 +271,8 @@ class RedisBackend:
         side = self._side()
         call = ControlCall(self._codec, request)
         if not side.checked:
-            await self._acheck_for(call)
+            with call.naming():
+                await self.acheck()
         check_eviction(self._eviction)
         await side.client.run((call,), self._timeout)
         return call.outcome()
@@ -296,13 +293,6 @@ class RedisBackend:
         self._client.close()
         for _ in range(3):  # tasks and transports that were just cancelled or aborted need turns of the loop to end
             await asyncio.sleep(0)
-
-    async def _acheck_for(self, call: Call[Any]) -> None:
-        """The twin of `_check_for`."""
-        try:
-            await self.acheck()
-        except BackendError as error:
-            raise call.named(error) from error
 
     async def acheck(self) -> None:
         """The twin of `check`, once per loop; cancelling one caller leaves the checks to the others."""

@@ -117,7 +117,7 @@ class CallRound:
             return delay
         for call in self.todo:
             if call.away and self._proves:
-                self._breakers.in_vain(_blamed(call), self._began, now, call.trouble)
+                self._breakers.in_vain(_blamed(call), self._began, now, str(call.trouble))
             call.expire()
         return None
 
@@ -125,7 +125,7 @@ class CallRound:
         """Ends the calls whose server's breaker has opened meanwhile, by other calls or by this probe."""
         for call in self.todo:
             if call.unwritable and self.probing.pop(_blamed(call), False):  # the server said so, and will say it again
-                self._breakers.in_vain(_blamed(call), self._began, now, call.trouble)
+                self._breakers.in_vain(_blamed(call), self._began, now, str(call.trouble))
             for key in _keys(call):
                 reason = None if key in self.probing else self._breakers.reason(key, now)
                 if reason is not None and not call.done:

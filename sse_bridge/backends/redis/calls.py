@@ -8,6 +8,8 @@ attempt, and the append script searches the log back to it. At the deadline such
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from typing_extensions import override
@@ -42,7 +44,7 @@ class Call(Generic[T]):
     away = False  # whether the last attempt had no answer, or one by which its server can serve no call now
     unwritable = False  # whether a server that is `away` still serves reads
     _unknown_since: float | None = None
-    _last_trouble: BaseException | str = "no attempt was made"
+    trouble: BaseException | str = "no attempt was made"  # the outcome of the last attempt
 
     def __init__(self, codec: Codec, channel: str) -> None:
         self.codec = codec
@@ -89,7 +91,7 @@ class Call(Generic[T]):
             self.ask = redirection(text, asked)
             self.pause = False
         elif code in RETRYABLE:
-            self._last_trouble = text
+            self.trouble = text
             self.away = code in AWAY
             self.unwritable = self.writes and code in UNWRITABLE
             return code in ("MOVED", "READONLY", "CLUSTERDOWN")
@@ -109,7 +111,7 @@ class Call(Generic[T]):
         self.pause = True
         self.away = not isinstance(error, NotAwayError)
         self.unwritable = False
-        self._last_trouble = error
+        self.trouble = error
 
     def broke(self, error: BaseException) -> None:
         """Takes the break of the connection during or after sending: the attempt may have been executed."""
@@ -121,17 +123,12 @@ class Call(Generic[T]):
 
     def expire(self) -> None:
         """The deadline has come. Whether the call was executed matters for appends only: the others may be made again."""
-        self.fail(BackendUnavailable(f"{self.purpose}: Redis could not be reached: {self._last_trouble}"))
+        self.fail(BackendUnavailable(f"{self.purpose}: Redis could not be reached: {self.trouble}"))
 
     def stay(self, reason: str) -> None:
         """Ends the call as if the deadline had come, since its server is not worth waiting for (see breaker.py)."""
-        self._last_trouble = reason
+        self.trouble = reason
         self.expire()
-
-    @property
-    def trouble(self) -> str:
-        """The outcome of the last attempt, in words."""
-        return str(self._last_trouble)
 
     def named(self, error: BackendError) -> BackendError:
         """The error of this call for a failure that keeps every call from working."""
@@ -139,6 +136,14 @@ class Call(Generic[T]):
         if isinstance(error, BackendUnavailable):
             return BackendUnavailable(message)
         return BackendError(message, permanent=error.permanent)
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Raises a `BackendError` of what must come before this call as one of this call."""
+        try:
+            yield
+        except BackendError as error:
+            raise self.named(error) from error
 
     def fail(self, error: SSEBridgeError) -> None:
         self.error = error
@@ -178,10 +183,7 @@ class AppendCall(Call[Appended]):
     @property
     def groupable(self) -> bool:
         """Whether this is a first attempt with one new entry, which may share a command with those to other channels."""
-        batch = self.batch
-        if self.alone or self._unknown_since is not None or len(batch.entries) > 1:
-            return False
-        return not (batch.ephemeral or batch.close) and batch.idempotency_key is None
+        return self.batch.plain and not self.alone and self._unknown_since is None and len(self.batch.entries) == 1
 
     @override
     def arguments(self, age_ms: int | None) -> tuple[Any, ...]:
@@ -205,7 +207,7 @@ class AppendCall(Call[Appended]):
         self.fail(
             PublishUncertain(
                 f"{self.purpose}: the connection broke after the event was sent, and no answer came before "
-                f"the deadline, so it may or may not be stored: {self._last_trouble}",
+                f"the deadline, so it may or may not be stored: {self.trouble}",
                 unknown_since=self._unknown_since,
             )
         )

@@ -35,14 +35,14 @@ class Routes:
         self._primary: Address | None = target.addresses[0] if target.kind == "redis" else None
         self._last_primary: Address | None = None
         self._named_by: Address | None = None
-        self._slots: list[Address | None] = []
-        self._nodes = target.addresses  # candidates, the likeliest first; replaced as a whole
+        self.owners: list[Address | None] = []  # of each slot of a cluster; a new list after each change
+        self.candidates = target.addresses  # the servers to ask, the likeliest first; replaced as a whole
 
     def address(self, channel: str) -> Address | None:
         """The server for commands to this channel; None: discover."""
         if self.kind != "cluster":
             return self._primary
-        slots = self._slots  # read once, since another thread may replace them
+        slots = self.owners  # read once, since another thread may replace them
         return slots[slot_of(channel)] if slots else None
 
     def primary(self) -> Address:
@@ -51,19 +51,10 @@ class Routes:
             raise ConnectionError("the primary was lost again while the Sentinels were asked for it")
         return self._primary
 
-    @property
-    def owners(self) -> list[Address | None]:
-        """The owner of each slot of a cluster; a new list after each change."""
-        return self._slots
-
     def primaries(self) -> set[Address]:
         if self.kind != "cluster":
             return {self._primary} if self._primary else set()
-        return {address for address in self._slots if address}
-
-    def candidates(self) -> list[Address]:
-        """The servers to ask, the likeliest first."""
-        return list(self._nodes)
+        return {address for address in self.owners if address}
 
     @property
     def question(self) -> tuple[bytes | str, ...]:
@@ -88,10 +79,10 @@ class Routes:
             slots[start : stop + 1] = [(host, primary[1])] * (stop + 1 - start)
         if not any(slots):
             return False
-        self._slots = slots
+        self.owners = slots
         primaries = self.primaries()
-        known = dict.fromkeys([*self._nodes, *sorted(primaries)])
-        self._nodes = tuple(node for node in known if node in primaries or node in self._target.addresses)
+        known = dict.fromkeys([*self.candidates, *sorted(primaries)])
+        self.candidates = tuple(node for node in known if node in primaries or node in self._target.addresses)
         return True
 
     def recall(self) -> bool:
@@ -102,8 +93,8 @@ class Routes:
 
     def doubt(self, node: Address) -> None:
         """Moves a server to the end of `candidates`: it did not answer, or answered wrongly."""
-        if node in self._nodes:
-            self._nodes = (*[each for each in self._nodes if each != node], node)
+        if node in self.candidates:
+            self.candidates = (*[each for each in self.candidates if each != node], node)
 
     def forget(self, address: Address) -> None:
         """Makes a discovery due before the next command to this server, which failed or is not in charge any more."""
@@ -113,9 +104,9 @@ class Routes:
                 self.doubt(self._named_by)
         elif self.kind == "cluster":
             self.doubt(address)
-            slots = self._slots
+            slots = self.owners
             if address in slots:
-                self._slots = [None if each == address else each for each in slots]
+                self.owners = [None if each == address else each for each in slots]
 
 
 class Discovery:
@@ -139,7 +130,7 @@ class Discovery:
         )
 
     def __iter__(self) -> Iterator[tuple[Address, float]]:
-        nodes = self._routes.candidates()
+        nodes = self._routes.candidates
         for asked, address in enumerate(nodes):
             timeout = min(1.0, (self._deadline - time.monotonic()) / (len(nodes) - asked + 1))
             if timeout <= 0 or self._trouble is None:

@@ -91,8 +91,7 @@ class ClusterUpstream:
                 if runner is None:
                     runner = self._runners[address] = self._new_runner(address)
             runner.order(subscribe, channels)
-        used = self._placement.used()
-        for address in [address for address in self._runners if address not in used]:
+        for address in self._runners.keys() - self._placement.used():
             self._runners.pop(address).stop()
 
     def _new_runner(self, address: Address) -> LinkRunner:
