@@ -61,19 +61,23 @@ class _FromSync(_Adapted):
     _backend: SyncBackend
 
     async def acontrol(self, request: ControlRequest) -> Any:
-        return await sync_to_async(contained(cast(ControlBackend, self._backend).control), thread_sensitive=False)(request)
+        return await _on_thread(cast(ControlBackend, self._backend).control, request)
 
     async def aappend(self, batch: Append) -> Appended:
-        return await sync_to_async(contained(self._backend.append), thread_sensitive=False)(batch)
+        return await _on_thread(self._backend.append, batch)
 
     async def aread(self, requests: Sequence[ReadRequest]) -> list[Page | SSEBridgeError]:
-        return await sync_to_async(contained(self._backend.read), thread_sensitive=False)(requests)
+        return await _on_thread(self._backend.read, requests)
 
     def aupstream(self, sink: Sink) -> Upstream:
         return self._backend.upstream(_OnLoop(sink, asyncio.get_running_loop()))
 
     async def aclose(self) -> None:
-        await sync_to_async(contained(self._backend.close), thread_sensitive=False)()
+        await _on_thread(self._backend.close)
+
+
+async def _on_thread(call: Callable[..., T], *args: Any) -> T:
+    return await sync_to_async(contained(call), thread_sensitive=False)(*args)
 
 
 class _FromAsync(_Adapted):

@@ -309,7 +309,7 @@ class MemoryBackend(SyncBackend):
         """Appends and announces; or returns a reader's room to wait on, and for how long; `PublishBlocked` at the deadline."""
         try:
             with self._lock:
-                if self._must_wait(batch):
+                if self.holds and self._must_wait(batch):
                     seconds = deadline - self._monotonic()
                     if seconds <= 0:
                         raise PublishBlocked(
@@ -322,17 +322,13 @@ class MemoryBackend(SyncBackend):
                 upstream.hand_on()
         except SSEBridgeError:
             raise
-        except BaseException:
-            self._tell_again(batch.channel)
+        except BaseException:  # perhaps behind the append and before its announcement
+            with self._lock:
+                upstreams = list(self._upstreams.get(batch.channel, ()))
+            for upstream in upstreams:
+                upstream.confirm_again((batch.channel,))
             raise
         return appended
-
-    def _tell_again(self, channel: str) -> None:
-        """Lets readers search the log after an exception ended a call early, perhaps before its announcement."""
-        with self._lock:
-            upstreams = list(self._upstreams.get(channel, ()))
-        for upstream in upstreams:
-            upstream.confirm_again((channel,))
 
     def _queue_thread(self) -> threading.Lock:
         room = threading.Lock()

@@ -105,10 +105,6 @@ class Spool:
         self._store_from = 0.0
         self._expire_from = 0.0
 
-    def holds(self, channel: str) -> bool:
-        """Whether an append of this channel waits."""
-        return channel in self._queues
-
     @property
     def idle(self) -> bool:
         """Whether no append waits, and no dead letter is to be stored."""

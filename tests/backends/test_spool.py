@@ -134,7 +134,7 @@ def test_a_refusal_that_may_pass_waits_and_others_do_not_wait_for_it() -> None:
     step = one.step(0.0, 0)
     assert step is not None
     assert step.wait > 0
-    assert (one.holds("a"), one.holds("b"), one.dead) == (True, False, 0)
+    assert (one.takes(batch("a")), one.takes(batch("b")), one.dead) == (True, False, 0)
     assert flush(one) == [b"1"]
 
 

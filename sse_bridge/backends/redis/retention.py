@@ -112,14 +112,6 @@ class Retention:
         size, seconds = self._codec.replay_size, self._codec.replay_seconds
         return RetentionCall(self._codec, self._settings.retention_change, size, seconds, seen, self._made, now)
 
-    def show(self) -> RetentionCall:
-        """A call that only reads."""
-        return RetentionCall(self._codec, "show", self._codec.replay_size, self._codec.replay_seconds)
-
-    def change(self, replay_size: int, replay_seconds: float) -> RetentionCall:
-        """A call that stores these values as the next generation."""
-        return RetentionCall(self._codec, "set", replay_size, replay_seconds)
-
     def learn(self, stored: Stored, now: float) -> None:
         """Takes over the stored values; raises `ConfigurationError` if another version has laid out this prefix's keys."""
         settings = self._settings

@@ -157,19 +157,17 @@ class Codec:
             try:
                 entry = decode_record(epoch, record)
             except ForeignRecord as error:
-                self.foreign(request.channel, error)
+                self.foreign_records += 1
+                if request.channel not in self._foreign and len(self._foreign) < 1000:
+                    self._foreign.add(request.channel)
+                    log.warning(
+                        "foreign record in the log of channel %r skipped, readers get a gap: %s", request.channel, error
+                    )
                 continue
             if expected <= entry.offset <= top and entry.stored:
                 entries.append(entry)
                 expected = entry.offset + 1
         return Page(epoch, top, check, closed == 1, first, start, entries, more == 1)
-
-    def foreign(self, channel: str, error: ForeignRecord) -> None:
-        """Counts a foreign record, and logs it once per channel."""
-        self.foreign_records += 1
-        if channel not in self._foreign and len(self._foreign) < 1000:
-            self._foreign.add(channel)
-            log.warning("foreign record in the log of channel %r skipped, readers get a gap: %s", channel, error)
 
 
 def error_code(text: str) -> str:

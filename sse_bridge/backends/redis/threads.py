@@ -313,9 +313,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the idle connections; those in use are closed by a later call."""
-        if self._pid != os.getpid():
-            after_fork(self, Client._begin)
-        for connections in list(self._idle.values()):
+        for connections in list(self.owned()._idle.values()):
             while connections:
                 with contextlib.suppress(IndexError):
                     connections.pop().close()
