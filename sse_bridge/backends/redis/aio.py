@@ -223,15 +223,11 @@ class Client:
         timeout = min(timeout, self._attempt_seconds)
         connection = await Connection.open(self._target, address, timeout)
         if self._target.kind == "sentinel":
-            # the Sentinels may still name a primary that has been demoted
             try:
-                role = await connection.ask(("ROLE",), timeout)
+                self.routes.check_primary(address, await connection.ask(("ROLE",), timeout))
             except BaseException:
                 connection.abort()
                 raise
-            if not isinstance(role, ReplyError) and role[0] != b"master":
-                await connection.close()
-                raise ConnectionError(f"expected a primary at {address[0]}:{address[1]}, got the role {role[0]!r}")
         return connection
 
     async def connect_link(self, address: Address) -> Connection:

@@ -194,8 +194,7 @@ class RedisBackend:
         while True:
             look = self._retention.call(time.monotonic())
             self._client.run((look,), retries.left(time.monotonic()))
-            retries.looked(look, time.monotonic())
-            channel = retries.probed()
+            channel = retries.looked(look, time.monotonic())
             try:
                 self._probe(channel)
             except LINK_ERRORS as error:
@@ -321,8 +320,7 @@ class RedisBackend:
         while not side.checked:
             look = self._retention.call(time.monotonic())
             await side.client.run((look,), retries.left(time.monotonic()))
-            retries.looked(look, time.monotonic())
-            channel = retries.probed()
+            channel = retries.looked(look, time.monotonic())
             try:
                 await self._aprobe(side.client, channel)
             except LINK_ERRORS as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .breaker import Breakers
+from .resp import ReplyError
 from .urls import Address, Target
 
 _SLOTS: Final = 16384
@@ -55,6 +56,11 @@ class Routes:
         if self.kind != "cluster":
             return {self._primary} if self._primary else set()
         return {address for address in self.owners if address}
+
+    def check_primary(self, address: Address, role: Any) -> None:
+        """Raises unless `role`, the answer to ROLE, is a primary's: Sentinels may still name one that was demoted."""
+        if not isinstance(role, ReplyError) and role[0] != b"master":
+            raise ConnectionError(f"expected a primary at {address[0]}:{address[1]}, got the role {role[0]!r}")
 
     @property
     def question(self) -> tuple[bytes | str, ...]:

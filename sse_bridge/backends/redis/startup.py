@@ -56,16 +56,16 @@ class StartupRetries:
         left = max(0.05, self._deadline - now)
         return min(left, self._attempt_seconds) if self._cluster else left
 
-    def looked(self, look: RetentionCall, now: float) -> None:
-        """Takes over the stored retention; raises the error that keeps this process from working."""
+    def looked(self, look: RetentionCall, now: float) -> str:
+        """Takes over the stored retention, or raises the error that keeps this process from working.
+
+        Returns the channel of the probe message; on a cluster one of a primary not known to be away.
+        """
         error = look.error
         if self._cluster and isinstance(error, BackendUnavailable) and self._routes.primaries() - {look.asked}:
             self._retention.unknown(error, now)
         else:
             self._retention.learn(look.outcome(), now)
-
-    def probed(self) -> str:
-        """The channel of the probe message; on a cluster one of a primary not known to be away."""
         names = [PROBE, *[f"{PROBE}{number}" for number in range(64 * self._cluster)]]
         away = (None, *self._breakers.open)
         channel = next((name for name in names if self._routes.address(name) not in away), PROBE)

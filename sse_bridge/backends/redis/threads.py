@@ -267,15 +267,11 @@ class Client:
         """A new connection, owned by the caller."""
         connection = Connection(self._target, address, min(timeout, self._attempt_seconds))
         if self._target.kind == "sentinel":
-            # the Sentinels may still name a primary that has been demoted
             try:
-                role = connection.ask(("ROLE",))
+                self.routes.check_primary(address, connection.ask(("ROLE",)))
             except LINK_ERRORS:
                 connection.close()
                 raise
-            if not isinstance(role, ReplyError) and role[0] != b"master":
-                connection.close()
-                raise ConnectionError(f"expected a primary at {address[0]}:{address[1]}, got the role {role[0]!r}")
         return connection
 
     def connect_link(self, address: Address) -> Connection:
