@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from ..backends.base import Append, NewEntry
 from ..errors import ForeignRecord
-from ..events import TOKEN_BYTES, Entry, Event
+from ..events import TOKEN_BYTES, Event
 from ..records.codec import decode_record, encode_record
 
 Reason = Literal["full", "expired", "refused", "uncertain"]
@@ -39,10 +39,11 @@ class DeadLetter:
     @property
     def events(self) -> list[Event]:
         """The events of the append: one, or those of one channel in a ``publish_many``."""
-        return [
-            Event.of(self.channel, _entry(each, self.at_ms, not self.batch.ephemeral), None, None)
-            for each in self.batch.entries
+        stored = not self.batch.ephemeral
+        records = [
+            encode_record(0, b"0", check, self.at_ms, head, data, stored) for check, head, data in self.batch.entries
         ]
+        return [Event.of(self.channel, decode_record(b"0", record), None, None) for record in records]
 
     @property
     def uncertain(self) -> bool:
@@ -58,10 +59,6 @@ class DeadLetter:
     def name(self) -> bytes:
         """The nonce of its last event, by which copies are recognised."""
         return self.batch.entries[-1].check
-
-
-def _entry(new: NewEntry, time_ms: int, stored: bool) -> Entry:
-    return decode_record(b"0", encode_record(0, b"0", new.check, time_ms, new.head, new.data, stored))
 
 
 def encode_letter(letter: DeadLetter) -> bytes:

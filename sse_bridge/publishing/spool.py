@@ -33,8 +33,6 @@ EXPIRE_SECONDS: Final = 1.0  # between two searches of all channels for letters 
 
 @dataclass(slots=True, eq=False)
 class Letter:
-    """One append that waits."""
-
     batch: Append
     size: int
     since: float

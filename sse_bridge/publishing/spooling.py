@@ -144,19 +144,17 @@ class Spooling:
         self.inner.close()
 
     async def aclose(self) -> None:
-        """The twin of `close`."""
         if not self.spool.idle:
             await asyncio.to_thread(self._finish)
         await self.inner.aclose()
 
     def _finish(self) -> None:
-        if self._pid != os.getpid():
-            after_fork(self, Spooling._begin)
+        spool = self.spool  # first: in a forked child the property makes a new lock
         self._flusher.join(self._settings.publish_timeout_seconds)
         with self._lock:
             self._ending = self._flusher.running
             self._look()
-            lost = self._spool.give_up()
+            lost = spool.give_up()
         if lost:
             log.error("the bridge was closed while the broker was away: %d spooled events are lost", lost)
 
@@ -184,7 +182,10 @@ class Spooling:
                     self._told_full = False
                     self._flusher.retire()
             if step is None:
-                self._flushed()
+                if self._ending:
+                    self.inner.close()  # once more, for connections that the flusher made since
+                else:
+                    log.warning("the spool is empty: %d flushed, %d dead so far", self._spool.flushed, self._spool.dead)
                 return
             if step.wait:
                 self._news.acquire(timeout=step.wait)
@@ -194,12 +195,6 @@ class Spooling:
             except Exception:  # a bug must not end the only flusher
                 log.exception("flushing the spool failed; it goes on in a second")
                 self._news.acquire(timeout=1.0)
-
-    def _flushed(self) -> None:
-        if self._ending:
-            self.inner.close()  # once more, for connections that the flusher made since
-        else:
-            log.warning("the spool is empty: %d flushed, %d dead so far", self._spool.flushed, self._spool.dead)
 
     def _do(self, step: Step) -> None:
         if step.probe is not None:

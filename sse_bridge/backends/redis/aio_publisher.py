@@ -38,8 +38,6 @@ TRIPS: Final = 2  # at once to one server: Redis works on one while the client e
 
 
 class _Waiting:
-    """An append and its caller's future."""
-
     __slots__ = ("batch", "future", "since", "size")
 
     def __init__(self, batch: Append, future: asyncio.Future[Appended], since: float) -> None:
@@ -54,8 +52,6 @@ class _Waiting:
 
 @dataclass(slots=True, eq=False)
 class _ServerQueue:
-    """The appends to one server."""
-
     ready: deque[str] = field(default_factory=deque)  # channels with appends waiting and none in flight
     tasks: set[asyncio.Task[None]] = field(default_factory=set)  # the tasks that send
     called: bool = False  # whether a task was made that has not looked at the queue yet

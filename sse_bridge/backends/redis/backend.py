@@ -217,16 +217,16 @@ class RedisBackend:
 
     def stored_retention(self) -> Stored:
         """The retention stored under the prefix, by whatever version; generation 0: none is."""
-        return self._retain("show", self._codec.replay_size, self._codec.replay_seconds)
+        return self._retain("show", (self._codec.replay_size, self._codec.replay_seconds))
 
     def change_retention(self, replay_size: int, replay_seconds: float) -> Stored:
         """Stores other values, which running processes follow within 30 s, and returns them; raises as `Retention.learn`."""
-        stored = self._retain("set", replay_size, replay_seconds)
+        stored = self._retain("set", (replay_size, replay_seconds))
         self._retention.learn(stored, time.monotonic())
         return stored
 
-    def _retain(self, mode: Mode, replay_size: int, replay_seconds: float) -> Stored:
-        call = RetentionCall(self._codec, mode, replay_size, replay_seconds)
+    def _retain(self, mode: Mode, values: tuple[int, float]) -> Stored:
+        call = RetentionCall(self._codec, mode, values)
         self._client.run((call,), self._timeout)
         return call.outcome()
 

@@ -150,7 +150,6 @@ class Call(Generic[T]):
         self.done = True
 
     def outcome(self) -> T:
-        """The result; raises the error."""
         if self.error is not None:
             raise self.error
         assert self.result is not None
@@ -158,8 +157,6 @@ class Call(Generic[T]):
 
 
 class AppendCall(Call[Appended]):
-    """An append to one channel."""
-
     writes = True
 
     @property

@@ -88,7 +88,6 @@ class Exchange:
 
     @property
     def open(self) -> bool:
-        """Whether replies are outstanding."""
         return bool(self._waiting)
 
     def replied(self, reply: Any) -> None:

@@ -30,8 +30,6 @@ PROBE = ".probe"
 
 
 class Keys:
-    """The names under one prefix and database."""
-
     def __init__(self, prefix: str, database: int) -> None:
         self._start = f"{prefix}:{database}:{{".encode()
         self.retention = f"{prefix}:retention".encode()

@@ -42,7 +42,6 @@ class Placement:
                 self._unplaced[channel] = self._fresh[channel] = None
 
     def drop(self, channels: Iterable[str]) -> list[Order]:
-        """Takes these channels out."""
         leaving: defaultdict[Address, list[str]] = defaultdict(list)
         for channel in channels:
             self._unplaced.pop(channel, None)

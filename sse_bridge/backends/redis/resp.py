@@ -93,7 +93,6 @@ class _IncompleteError(Exception):
 
 
 def pack_python(command: Iterable[bytes | str | int]) -> bytes:
-    """One command as RESP2 bytes."""
     words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
     parts = [b"*%d\r\n" % len(words)]
     for word in words:

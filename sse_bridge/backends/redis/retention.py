@@ -44,6 +44,7 @@ class RetentionCall(Call[Stored]):
     A raise that is done twice is one more generation of the same values.
 
     Args:
+        values: ``replay_size`` and ``replay_seconds``.
         seen: the generation that this process has seen; 0: none.
         made: when the caller's settings were made (seconds, monotonic); counts for `update` only.
         now: the time until the call is sent, which tells how old they are then.
@@ -52,18 +53,11 @@ class RetentionCall(Call[Stored]):
     script = RETENTION
 
     def __init__(
-        self,
-        codec: Codec,
-        mode: Mode,
-        replay_size: int,
-        replay_seconds: float,
-        seen: int = 0,
-        made: float = 0.0,
-        now: float = 0.0,
+        self, codec: Codec, mode: Mode, values: tuple[int, float], seen: int = 0, made: float = 0.0, now: float = 0.0
     ) -> None:
         super().__init__(codec, codec.keys.retention.decode())
         self._mode = mode
-        self._values = (replay_size, replay_seconds)
+        self._values = values
         self._seen = seen
         self._made = made
         self.sent_at = now
@@ -107,10 +101,9 @@ class Retention:
         self.look_at = now  # when to read again (seconds, monotonic)
 
     def call(self, now: float) -> RetentionCall:
-        """The read that is due."""
         seen = 0 if self.known is None else self.known.generation
-        size, seconds = self._codec.replay_size, self._codec.replay_seconds
-        return RetentionCall(self._codec, self._settings.retention_change, size, seconds, seen, self._made, now)
+        values = (self._codec.replay_size, self._codec.replay_seconds)
+        return RetentionCall(self._codec, self._settings.retention_change, values, seen, self._made, now)
 
     def learn(self, stored: Stored, now: float) -> None:
         """Takes over the stored values; raises `ConfigurationError` if another version has laid out this prefix's keys."""

@@ -52,8 +52,6 @@ _SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed URL."""
-
     kind: Kind
     addresses: tuple[Address, ...]  # the server (port 0: a Unix socket), the Sentinels, or nodes of the cluster
     tls: bool = False

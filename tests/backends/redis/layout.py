@@ -79,7 +79,7 @@ class _Observer:
                 ("set", 30, 0),
                 ("keep", 30, 3),
             ):
-                self._run(f"retention {mode}", RetentionCall(codec, mode, size, 60.5, seen))  # type: ignore[arg-type]
+                self._run(f"retention {mode}", RetentionCall(codec, mode, (size, 60.5), seen))  # type: ignore[arg-type]
             self._control()
             self._letters()
             self._client.publish(keys.of("a")[0], b"that was all")

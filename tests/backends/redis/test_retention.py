@@ -313,7 +313,7 @@ class Process:
         self._run(self.retention.call(now), now)
 
     def set(self, size: int, now: float) -> None:
-        self._run(self.retention.change(size, 60.0), now)
+        self._run(RetentionCall(self.codec, "set", (size, 60.0)), now)
 
     def _run(self, call: RetentionCall, now: float) -> None:
         self.retention.learn(call.parse(self._client.eval(RETENTION.source, *call.arguments(None))), now)  # type: ignore[arg-type]
