@@ -307,15 +307,13 @@ class Bridge(DeadLetters, Draining, Reading, Revocations):
     def thread_hub(self) -> ThreadHub:
         """The hub of this process for threads and greenlets."""
         self._check_open()
-        hub = self._thread_hub
-        if hub is None:
+        if self._thread_hub is None:
             with self._lock:
-                hub = self._thread_hub
-                if hub is None:
+                if self._thread_hub is None:
                     made = ThreadHub(self.backend, self.settings, self.tally, self.windows)
                     if self._thread_hub is None and not self.closed:  # no call comes before the next line
                         self._thread_hub = made
-                    hub = self._thread_hub
+        hub = self._thread_hub
         if hub is None:
             raise BridgeClosed("this bridge was closed; make another one")
         return hub

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 
 from .errors import InvalidInput
@@ -64,6 +63,6 @@ class Draining(Part):
         if seconds is None:
             return self.settings.drain_seconds
         number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not number or not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
+        if not number or not 0 <= seconds <= MAX_SECONDS:
             raise InvalidInput(f"seconds must be from 0 to {MAX_SECONDS:g}, got {seconds!r:.100}")
         return float(seconds)

@@ -223,19 +223,13 @@ class Where(Filter):
         except BaseException as error:
             if not isinstance(error, Exception) and not is_strange(error):
                 raise
-            if self._first(type(error)):
+            case = (self, type(error))
+            if case not in _reported:
+                if len(_reported) >= 1024:  # an old case may be reported again
+                    _reported.clear()
+                _reported.add(case)
                 report(self._predicate, channel, error)
             return None
-
-    def _first(self, error: type[BaseException]) -> bool:
-        """Whether this class of exception is new for this predicate; bounded, so an old one may be new again."""
-        case = (self, error)
-        if case in _reported:
-            return False
-        if len(_reported) >= 1024:
-            _reported.clear()
-        _reported.add(case)
-        return True
 
     @override
     def _key(self) -> Hashable:

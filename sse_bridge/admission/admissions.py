@@ -244,7 +244,7 @@ class Admissions:
                 self._live = True
                 self._apart_since = None
             self._known = {**{target: now + left for target, left in reply.items()}, **self._news}
-            return self._covered_streams(now)
+            return self._covered_streams(now) if self._known else []
         return []
 
     def failed(self, request: ControlRequest, now: float, *, for_good: bool, refused: bool = False) -> None:
@@ -296,7 +296,5 @@ class Admissions:
         return any(self._known.get(target, 0.0) > now for target in targets_of(user, channels))
 
     def _covered_streams(self, now: float) -> Ends:
-        if not self._known:
-            return []
         members = self.members.values()
         return [(each.stream, "revoked") for each in members if self._covers(each.user, each.channels, now)]

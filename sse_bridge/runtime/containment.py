@@ -32,7 +32,10 @@ def is_strange(error: BaseException) -> bool:
     """Whether a caller would mistake `error` for something else than a failure of the code that raised it."""
     if isinstance(error, _STRANGE) or (not isinstance(error, Exception) and isinstance(error, BaseExceptionGroup)):
         return True
-    return isinstance(error, (SystemExit, KeyboardInterrupt)) and not _signals_raise_here()
+    if not isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return False
+    # Signal handlers raise on the main thread, which all greenlets share.
+    return not (gevent_patched() or threading.current_thread() is threading.main_thread())
 
 
 def contained(function: Callable[..., T]) -> Callable[..., T]:
@@ -89,8 +92,3 @@ def _failure(function: Callable[..., Any], error: BaseException) -> RuntimeError
         f"expected {name} to return or raise an ordinary exception, got {type(error).__name__}, which its caller would not "
         "take for a failure; raise another exception, or return a result"
     )
-
-
-def _signals_raise_here() -> bool:
-    """Whether a signal handler may raise on this thread: on the main one, which all greenlets share."""
-    return gevent_patched() or threading.current_thread() is threading.main_thread()
