@@ -2,7 +2,7 @@
 
 Readers wait for `wake`; the upstream's task (or the memory backend's call) brings live messages; reads of the log are
 short tasks, a few at once; one timer ticks once a second while there are feeds. A failed read is tried again after the
-board's pause. When the last lingering channel is gone the upstream closes, and no timer or task is left.
+state's pause. When the last lingering channel is gone the upstream closes, and no timer or task is left.
 """
 
 from __future__ import annotations
