@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import ClassVar
@@ -119,10 +118,7 @@ def stream_channels(
     check_admission(bridge, grant, subscribe_request.channels)
     if request.replaced:  # else it would throw out its replacement, which reconnects likewise, for ever
         return cors.apply(StreamResponse(204, STREAM_HEADERS), request.origin)
-    expires_at = None
-    if grant is not None and grant.expires_at is not None:
-        expires_at = time.monotonic() + grant.expires_at - time.time()
-    script = ChannelScript(bridge, subscribe_request, wire, expires_at, None if grant is None else grant.user)
+    script = ChannelScript(bridge, subscribe_request, wire, grant)
     # A client without the header often cannot decode: curl, scripts.
     coding = coding_for(bridge.settings, request.accept_encoding) if request.accept_encoding else None
     headers = _headers(wire, None if coding is None else coding.name, by_accept, bridge.settings.compression != "none")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from ...admission.admissions import Refused
+from ...admission.grants import Grant
 from ...errors import SlowReader
 from ...events import Entry
 from ...follow.batch import END, GAP, Batch, Delivery
@@ -106,14 +107,9 @@ class ChannelScript(Script):
     __slots__ = ("away", "rendering", "subscribe_request")
 
     def __init__(
-        self,
-        bridge: BridgeProtocol,
-        subscribe_request: SubscribeRequest,
-        format: Format,
-        expires_at: float | None,
-        user: str | None = None,
+        self, bridge: BridgeProtocol, subscribe_request: SubscribeRequest, format: Format, grant: Grant | None
     ) -> None:
-        super().__init__(bridge, format, expires_at, user)
+        super().__init__(bridge, format, grant)
         self.subscribe_request = subscribe_request
         self.rendering = renderer(format)
         self.away = False

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import errno
 import math
+import time
 from typing import Final, Literal
 
 from ...admission.admissions import Refused
+from ...admission.grants import Grant
 from ...config import Settings
 from ...errors import BackendUnavailable, NotAuthorized, SSEBridgeError, TooManyStreams
 from ...runtime.chance import CHANCE
@@ -161,8 +163,7 @@ class Script:
     Args:
         bridge: settings, hubs and registry.
         format: of the frames.
-        expires_at: the end of the credentials (`time.monotonic`); None: never.
-        user: the stream's user for limits and revocations; None: none.
+        grant: the outcome of the authorize hook: the stream's user, and the end of the credentials.
 
     Attributes:
         deadlines: of heartbeats and of the end.
@@ -171,14 +172,16 @@ class Script:
 
     __slots__ = ("_expires_at", "_settings", "bridge", "deadlines", "incomplete", "user", "wire")
 
-    def __init__(self, bridge: BridgeProtocol, format: Format, expires_at: float | None, user: str | None) -> None:
+    def __init__(self, bridge: BridgeProtocol, format: Format, grant: Grant | None) -> None:
         self.bridge = bridge
-        self.user = user
+        self.user = None if grant is None else grant.user
         self.wire = format
         self.deadlines = Deadlines(bridge.settings)
         self.incomplete: str | None = None
         self._settings = bridge.settings
-        self._expires_at = expires_at
+        self._expires_at: float | None = None  # of `time.monotonic`
+        if grant is not None and grant.expires_at is not None:
+            self._expires_at = time.monotonic() + grant.expires_at - time.time()
 
     def refusal(self, reason: Refused) -> SSEBridgeError | None:
         """The error that answers a stream that may not open while its status is unsent; None: 200 and `refuse`."""

@@ -25,13 +25,14 @@ import weakref
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pydantic
 from typing_extensions import override
 
 from ...admission.admissions import Why
 from ...admission.grants import Grant
+from ...admission.members import LoopSourceMember, ThreadSourceMember
 from ...errors import InvalidInput
 from ...filters import Filter, for_browsers
 from ...wire import SOURCE_FORMATS, Format, choose
@@ -45,11 +46,7 @@ from ..writers.socket import ServerWrite
 from .drivers import InlineDriver, LoopDriver, PrivateLoopDriver, ThreadDriver
 from .items import END_ID, OPEN_ID
 from .iterables import begins_async, discard, drop, is_sync
-from .pumps import Pump
-from .script import SourceScript
-
-if TYPE_CHECKING:
-    from ...admission.members import LoopSourceMember, ThreadSourceMember
+from .script import Pump, SourceScript
 
 _SyncDriver = InlineDriver | ThreadDriver | PrivateLoopDriver
 Source = (
@@ -110,12 +107,8 @@ def stream_source(
             headers = (("Content-Type", _checked(content_type, wire)), *headers[1:])
         if grant is not None and grant.filter is not None:
             filter = grant.filter
-        expires_at = None
-        if grant is not None and grant.expires_at is not None:
-            expires_at = time.monotonic() + grant.expires_at - time.time()
         check_admission(bridge, grant)
-        user = None if grant is None else grant.user
-        script = SourceScript(bridge, wire, for_browsers(filter), restarted=restarted, expires_at=expires_at, user=user)
+        script = SourceScript(bridge, wire, for_browsers(filter), grant, restarted=restarted)
         if (refused := no_room(bridge)) is not None and (error := script.refusal(refused)) is not None:
             raise error  # while its status can still be sent, since the format has no last frame
     except BaseException:

@@ -24,7 +24,7 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from typing_extensions import override
@@ -32,10 +32,8 @@ from typing_extensions import override
 from ...errors import AsyncContextError
 from ...runtime.wakers import gevent_patched, new_waker
 from .iterables import keep
-from .pumps import InlinePump, Pump, TaskPump, ThreadPump
-
-if TYPE_CHECKING:
-    from .script import SourceScript
+from .pumps import InlinePump, TaskPump, ThreadPump
+from .script import Pump, SourceScript
 
 
 class InlineDriver:

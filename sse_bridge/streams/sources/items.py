@@ -49,10 +49,10 @@ def item_frame(item: Any, format: Format, filter: Filter) -> bytes:
     else:
         text = lazy_text(item)
         kind, data = encode_data(item if text is None else Text(text), _NO_LIMIT)
-    if (filter is not PUBLIC or visibility != "u") and not _shown(
-        filter, channel, event_type or DEFAULT_TYPE, visibility, kind, data
-    ):
-        return b""
+    if filter is not PUBLIC or visibility != "u":
+        entry = Entry(b"0", 0, b"0", b"0", 0, visibility, kind, event_type or DEFAULT_TYPE, data, False)
+        if not filter.matches(channel, entry):
+            return b""
     return format.render(event_type, data, kind, None if id is None else own_id(id))
 
 
@@ -64,7 +64,3 @@ def own_id(id: Any) -> str:
             f"the id of an item must be a str or an int other than 'stream.open' and 'stream.end', got {id!r:.120}"
         )
     return text
-
-
-def _shown(filter: Filter, channel: str, event_type: str, visibility: str, kind: str, data: bytes) -> bool:
-    return filter.matches(channel, Entry(b"0", 0, b"0", b"0", 0, visibility, kind, event_type, data, False))

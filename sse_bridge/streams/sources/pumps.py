@@ -11,93 +11,20 @@ import contextvars
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
 from ...runtime.containment import is_strange
 from ...runtime.wakers import new_waker
-from .iterables import async_source, close_async, close_sync, drop, is_sync, keep, sync_source
-
-if TYPE_CHECKING:
-    from .script import SourceScript
+from .iterables import async_source, close_async, close_sync, is_sync, keep, sync_source
+from .script import Pump, SourceScript
 
 # A source that computes without waiting blocks its loop, so `TaskPump` yields to the loop this often.
 TURN_SECONDS: Final = 0.001
 
 logger = logging.getLogger("sse_bridge.streams")
-
-
-class Pump:
-    """The frames of one source that wait for the body; not safe for threads by itself."""
-
-    wake: Callable[[], None]  # makes the body call `take`
-
-    def __init__(self, script: SourceScript, source: Any) -> None:
-        self.finished = False  # no further frame follows
-        self.cut = False  # the source failed, and the format cannot say so
-        self.stopped = False  # the body needs no more frames
-        self.other_colour: Any = None  # a source that a callable made, and that a pump of its colour must run
-        self._script = script
-        self._source = source
-        self._limit = script.max_write_bytes
-        self._frames: deque[bytes] = deque()
-        self._size = 0
-
-    @property
-    def empty(self) -> bool:
-        return not self._frames
-
-    @property
-    def full(self) -> bool:
-        """Whether as much is waiting as one write takes."""
-        return self._size >= self._limit
-
-    def take(self) -> bytes:
-        """Whole frames, as many as one write may hold; empty: none is waiting."""
-        frames = self._frames
-        if not frames:
-            return b""
-        data = frames.popleft()
-        if frames and self._script.joins:
-            taken, size = [data], len(data)
-            while frames and size + len(frames[0]) <= self._limit:
-                size += len(frames[0])
-                taken.append(frames.popleft())
-            data = b"".join(taken)
-        self._size -= len(data)
-        return data
-
-    def put(self, frame: bytes) -> None:
-        self._frames.append(frame)
-        self._size += len(frame)
-
-    def stop(self) -> None:
-        """Has the source closed as soon as possible. Idempotent."""
-        self.stopped = True
-
-    def finish(self, last: tuple[bytes, ...] | None) -> None:
-        """Puts the last frames, which may be empty; None: the connection must be cut."""
-        for frame in last or ():
-            if frame:
-                self.put(frame)
-        self.cut = last is None
-        self.finished = True
-
-    def failed(self, error: BaseException) -> None:
-        if self.stopped:
-            logger.warning("a source failed while it was stopped", exc_info=error)
-        else:
-            self.finish(self._script.failed(error))
-
-    def over(self, task: asyncio.Future[None]) -> None:
-        """Done callback of the source's task: a task cancelled before its first step runs not even its ``finally``."""
-        if task.cancelled() and not (self.finished or self.stopped):
-            self.failed(asyncio.CancelledError())
-            drop(self._source)
-            self.wake()
 
 
 class InlinePump(Pump):

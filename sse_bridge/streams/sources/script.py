@@ -5,35 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from typing_extensions import override
 
 from ...admission.admissions import Refused
+from ...admission.grants import Grant
+from ...errors import SSEBridgeError
 from ...filters import Filter
 from ...wire import Format
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.ending import Reason, Script, answer, last_frame, retry_ms
 from .items import END_ID, OPEN_ID, item_frame
-
-if TYPE_CHECKING:
-    from ...errors import SSEBridgeError
+from .iterables import drop
 
 logger = logging.getLogger("sse_bridge.streams")
-
-
-class Frames(Protocol):
-    """The frames that a pump has drawn from its source; see `Pump`."""
-
-    finished: bool
-    cut: bool
-
-    @property
-    def empty(self) -> bool: ...
-
-    def take(self) -> bytes: ...
-
-    def stop(self) -> None: ...
 
 
 class SourceScript(Script):
@@ -42,21 +30,13 @@ class SourceScript(Script):
     `frame`, `completed` and `failed` are for the pump, the rest for the body.
     """
 
-    __slots__ = ("_filter", "_restarted", "_separator", "_told", "joins", "max_write_bytes", "outcome")
+    __slots__ = ("_filter", "_restarted", "_separator", "_told", "max_write_bytes", "outcome")
 
     def __init__(
-        self,
-        bridge: BridgeProtocol,
-        format: Format,
-        filter: Filter,
-        *,
-        restarted: bool,
-        expires_at: float | None,
-        user: str | None = None,
+        self, bridge: BridgeProtocol, format: Format, filter: Filter, grant: Grant | None, *, restarted: bool
     ) -> None:
-        super().__init__(bridge, format, expires_at, user)
+        super().__init__(bridge, format, grant)
         self.outcome = ""  # the reason of the end: ``completed``, ``error``, or that of an early end; empty before
-        self.joins = format.joins
         self.max_write_bytes = bridge.settings.max_write_bytes
         self._filter = filter
         self._restarted = restarted
@@ -109,7 +89,7 @@ class SourceScript(Script):
         frame = self._separated(self.wire.error(message, detail))
         return (frame, self._end("error")) if frame else None
 
-    def pull(self, pump: Frames, now: float) -> tuple[bytes, bool]:
+    def pull(self, pump: Pump, now: float) -> tuple[bytes, bool]:
         """The bytes to write now (empty: none, wait until `deadlines.next`), and whether the stream is over then."""
         due = self.deadlines.due(now)
         if due is not None and due != "heartbeat":
@@ -144,6 +124,76 @@ class SourceScript(Script):
             return b""
         separator, self._separator = self._separator, self.wire.separator
         return separator + frame
+
+
+class Pump:
+    """The frames of one source that wait for the body; not safe for threads by itself."""
+
+    wake: Callable[[], None]  # makes the body call `take`
+
+    def __init__(self, script: SourceScript, source: Any) -> None:
+        self.finished = False  # no further frame follows
+        self.cut = False  # the source failed, and the format cannot say so
+        self.stopped = False  # the body needs no more frames
+        self.other_colour: Any = None  # a source that a callable made, and that a pump of its colour must run
+        self._script = script
+        self._source = source
+        self._limit = script.max_write_bytes
+        self._frames: deque[bytes] = deque()
+        self._size = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._frames
+
+    @property
+    def full(self) -> bool:
+        """Whether as much is waiting as one write takes."""
+        return self._size >= self._limit
+
+    def take(self) -> bytes:
+        """Whole frames, as many as one write may hold; empty: none is waiting."""
+        frames = self._frames
+        if not frames:
+            return b""
+        data = frames.popleft()
+        if frames and self._script.wire.joins:
+            taken, size = [data], len(data)
+            while frames and size + len(frames[0]) <= self._limit:
+                size += len(frames[0])
+                taken.append(frames.popleft())
+            data = b"".join(taken)
+        self._size -= len(data)
+        return data
+
+    def put(self, frame: bytes) -> None:
+        self._frames.append(frame)
+        self._size += len(frame)
+
+    def stop(self) -> None:
+        """Has the source closed as soon as possible. Idempotent."""
+        self.stopped = True
+
+    def finish(self, last: tuple[bytes, ...] | None) -> None:
+        """Puts the last frames, which may be empty; None: the connection must be cut."""
+        for frame in last or ():
+            if frame:
+                self.put(frame)
+        self.cut = last is None
+        self.finished = True
+
+    def failed(self, error: BaseException) -> None:
+        if self.stopped:
+            logger.warning("a source failed while it was stopped", exc_info=error)
+        else:
+            self.finish(self._script.failed(error))
+
+    def over(self, task: asyncio.Future[None]) -> None:
+        """Done callback of the source's task: a task cancelled before its first step runs not even its ``finally``."""
+        if task.cancelled() and not (self.finished or self.stopped):
+            self.failed(asyncio.CancelledError())
+            drop(self._source)
+            self.wake()
 
 
 def _text(error: BaseException) -> str:

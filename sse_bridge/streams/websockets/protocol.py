@@ -26,7 +26,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ...admission.admissions import Why
 from ...admission.grants import Grant
@@ -34,9 +34,9 @@ from ...config import Policy
 from ...encoding import encode_data
 from ...errors import InvalidInput, SlowReader, SSEBridgeError
 from ...filters import Filter, for_browsers
-from ...follow.batch import Batch
 from ...follow.follower import Follower
 from ...follow.subscribe_request import SubscribeRequest
+from ...hub.loop import LoopReader
 from ...wire import WEBSOCKET_FORMAT
 from ..channels.script import messages
 from ..http.request import StreamRequest
@@ -48,14 +48,6 @@ from .messages import Cancel, Command, Custom, Rejected, Subscribe, Unsubscribe,
 SUBPROTOCOL: Final = "sse-bridge.v1"
 BURST_SECONDS: Final = 4.0  # of messages may come at once, for a page that subscribes widget by widget
 IDLE_SECONDS: Final = 60.0  # a connection that follows nothing for so long is closed
-
-
-class PullingReader(Protocol):
-    """The part of a hub's reader, of either colour, that `WebSocketScript.pull` uses."""
-
-    follower: Follower
-
-    def pull(self, max_bytes: int) -> Batch | None: ...
 
 
 class WebSocketScript:
@@ -79,6 +71,7 @@ class WebSocketScript:
 
     Attributes:
         channels: the channels that are followed, in the order of the subscriptions; set by `opened`.
+        grant: the last one of the authorize hook; set by `opened`.
         ends_with_channels: the address named the channels, so the end of all of them is the end of the connection.
             A client that subscribes by messages may still want others, and stays.
     """
@@ -101,7 +94,7 @@ class WebSocketScript:
         self._filter = filter
         self._policy = policy
         self._queue_size = queue_size
-        self._grant = Grant()
+        self.grant = Grant()
         self._idle_from = now
         self._deadlines = Deadlines(self._settings)
         self._deadlines.open(now, self._settings.max_stream_seconds)
@@ -142,10 +135,6 @@ class WebSocketScript:
 
     # subscriptions
 
-    def user(self, grant: Grant | None) -> str | None:
-        """The stream's user by this grant; None: by the last one."""
-        return (self._grant if grant is None else grant).user
-
     def wanted(self, command: Subscribe | Unsubscribe) -> tuple[str, ...]:
         """The channels that are followed once the command is carried out, the present ones first."""
         if isinstance(command, Subscribe):
@@ -168,7 +157,7 @@ class WebSocketScript:
             PolicyNotSupported: ``block`` on a backend that cannot keep it.
         """
         channels = self.wanted(command)
-        grant = self._grant if grant is None else grant
+        grant = grant or self.grant
         wanted = self._filter if grant.filter is None else grant.filter
         options: dict[str, Any] = {
             "filter": for_browsers(wanted), "policy": self._policy, "queue_size": self._queue_size,
@@ -197,7 +186,7 @@ class WebSocketScript:
         self.channels = tuple(channels)
         self._idle_from = now
         if grant is not None:
-            self._grant = grant
+            self.grant = grant
             self._deadlines.expire_at(None if grant.expires_at is None else now + grant.expires_at - time.time())
         self._deadlines.wrote_at = now
         id = b"" if follower is None else follower.id()
@@ -206,7 +195,7 @@ class WebSocketScript:
 
     # messages to the client
 
-    def pull(self, reader: PullingReader | None, now: float) -> tuple[list[bytes], int | None]:
+    def pull(self, reader: LoopReader | None, now: float) -> tuple[list[bytes], int | None]:
         """The messages to send now (none: wait until `next_due`), and the code to close with then, or None."""
         due = self._deadlines.due(now)
         if due is not None and due != "heartbeat":

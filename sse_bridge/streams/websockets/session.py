@@ -79,17 +79,13 @@ class WebSocketSession:
         self._authorize = authorize
         self._on_cancel = on_cancel
         self._on_message = on_message
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._inbox: deque[Command] = deque()
         self._reader: LoopReader | None = None
         self._wanted: tuple[SubscribeRequest, str | None] | None = None  # of the reader that opens, and its user
         self._opening: LoopReader | None = None  # replaces `_reader` when it may open
         self._news = asyncio.Event()  # wakes `run` while there is no reader
         self._over = False
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
 
     def enter(self) -> Place | None:
         """The place of the reader that opens; None: the session begins, and follows nothing yet."""
@@ -198,8 +194,8 @@ class WebSocketSession:
 
     def end_by(self, when: float, why: Why = "drain") -> None:
         """Ends the session at `when` (`time.monotonic`); thread-safe."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end_by, when, why)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._end_by, when, why)
 
     # inside
 
@@ -208,7 +204,7 @@ class WebSocketSession:
         if not self._over:
             self.write_timeout.until(self._script.given_up_at())
         # A timer of its own, since the hub's alarms are up to a tick late, and the server waits for the end.
-        self._loop.call_later(max(0.0, when - time.monotonic()), self._wake)
+        self.loop.call_later(max(0.0, when - time.monotonic()), self._wake)
 
     def _wake(self) -> None:
         self._news.set()
@@ -295,7 +291,7 @@ class WebSocketSession:
         elif grant is None and isinstance(command, Subscribe):
             grant = Grant()
         request = script.subscribe_request(command, None if old is None else old.follower, grant)
-        self._wanted = request, script.user(grant)
+        self._wanted = request, (grant or script.grant).user
         try:
             refused = await acarry_out(opening(self, self._bridge, registered=True))
             reader = self._opening
