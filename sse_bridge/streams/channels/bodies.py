@@ -62,8 +62,8 @@ class AsyncChannelBody(LoopBody):
 
     @override
     def _end_at(self, when: float) -> None:
-        assert self._loop is not None
-        self._loop.call_later(max(0.0, when - time.monotonic()), self._look_again)  # on time: the server waits for it
+        assert self.loop is not None
+        self.loop.call_later(max(0.0, when - time.monotonic()), self._look_again)  # on time: the server waits for it
 
     def _look_again(self) -> None:
         if self._reader is not None and not self._over:
@@ -74,7 +74,7 @@ class AsyncChannelBody(LoopBody):
         super().close()
         if self._reader is None:
             return
-        if asyncio._get_running_loop() is self._loop:
+        if asyncio._get_running_loop() is self.loop:
             self._reader.close()
         else:
             self._reader.abandon()

@@ -52,25 +52,21 @@ class LoopBody(_Body):
 
     Attributes:
         answers: the response's status is not sent yet, so a refusal is raised as an error; set before the first piece.
+        loop: the event loop that iterates the body; None before the first piece.
     """
+
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, script: Script) -> None:
         super().__init__(script)
         self.answers = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    @override
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that iterates the body; None before the first piece."""
-        return self._loop
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            data = b"" if self._over else await (self._more() if self._loop is not None else self._first())
+            data = b"" if self._over else await (self._more() if self.loop is not None else self._first())
         except BaseException:
             self.close()
             raise
@@ -81,7 +77,7 @@ class LoopBody(_Body):
         raise StopAsyncIteration
 
     async def _first(self) -> bytes:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         refused = await acarry_out(opening(self, self._script.bridge))
         if self._over:  # closed while it opened
             return b""
@@ -101,8 +97,8 @@ class LoopBody(_Body):
     @override
     def end_by(self, when: float, why: Why = "drain") -> None:
         super().end_by(when, why)
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end_at, when)
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._end_at, when)
 
     @abstractmethod
     def _end_at(self, when: float) -> None:

@@ -82,17 +82,25 @@ class Retirement:
             self._pid = os.getpid()
             self._worker = _gunicorn_worker()
             if self._worker is not None:
-                _chain(self._worker.cfg, "worker_int", self._interrupted)
-                _chain(self._worker.cfg, "post_request", self._request_is_over)
+                self._chain_hooks(self._worker.cfg)
         if self._worker is not None and not self._worker.alive:
             self._retire(None)
 
-    def _interrupted(self, worker: Any) -> None:
-        self._retire(None)
+    def _chain_hooks(self, config: Any) -> None:
+        """Looks at the worker before each call of two hooks of gunicorn's configuration."""
+        next_worker_int, next_post_request = config.worker_int, config.post_request
 
-    def _request_is_over(self, worker: Any, *others: Any) -> None:
-        if not worker.alive:
+        def worker_int(worker: Any) -> None:
             self._retire(None)
+            next_worker_int(worker)
+
+        def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:  # gunicorn counts the arguments
+            if not worker.alive:
+                self._retire(None)
+            next_post_request(worker, req, environ, resp)
+
+        config.set("worker_int", worker_int)
+        config.set("post_request", post_request)
 
 
 class _Listeners:
@@ -146,18 +154,3 @@ def _gunicorn_worker() -> Any:
         handler = handler.previous
     owner = getattr(handler, "__self__", None)
     return owner if isinstance(owner, base.Worker) else None
-
-
-def _chain(config: Any, name: str, hook: Callable[..., None]) -> None:
-    """Calls `hook` before the hook that gunicorn's configuration has under this name."""
-    previous = getattr(config, name)
-
-    def interrupted(worker: Any) -> None:
-        hook(worker)
-        previous(worker)
-
-    def request_is_over(worker: Any, req: Any, environ: Any, resp: Any) -> None:  # gunicorn counts the arguments
-        hook(worker)
-        previous(worker, req, environ, resp)
-
-    config.set(name, interrupted if name == "worker_int" else request_is_over)

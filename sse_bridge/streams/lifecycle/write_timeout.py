@@ -30,6 +30,7 @@ class WriteTimeout:
         give_up: cancels the task that waits in `send`; None: there is no such task, and a write waits for ever.
         gave_up: `give_up` was called.
         lost: a write was given up: nothing more can be sent.
+        sending: a write is under way.
     """
 
     def __init__(self, wait: Callable[[Any], Awaitable[None]], *, hooks: bool = False) -> None:
@@ -39,20 +40,15 @@ class WriteTimeout:
         self._wait = wait
         self._hooks = hooks
         self._late = False
-        self._sending = False
+        self.sending = False
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def sending(self) -> bool:
-        """Whether a write is under way."""
-        return self._sending
-
     async def send(self, message: Any) -> None:
-        self._sending = True
+        self.sending = True
         try:
             await self._wait(message)
         finally:
-            self._sending = False
+            self.sending = False
 
     def until(self, when: float) -> None:
         """Gives up a write that still waits at `when` (`time.monotonic`); replaces an earlier call."""
@@ -67,7 +63,7 @@ class WriteTimeout:
         self._stop()
         if self.give_up is None or self.gave_up:
             return
-        self.gave_up, self.lost = True, self._sending
+        self.gave_up, self.lost = True, self.sending
         if self.lost:
             logger.warning("ending a stream whose client takes nothing")
         else:
@@ -86,7 +82,7 @@ class WriteTimeout:
 
     def _ring(self) -> None:
         self._timer = None
-        if self._sending or self._late:
+        if self.sending or self._late:
             self.end()
         elif self.give_up is not None:  # the stream's last frames are still to come
             self.until(time.monotonic() + LAST_WRITE_SECONDS)

@@ -243,7 +243,7 @@ class AsyncSourceBody(_SourceBody, LoopBody):
     def close(self) -> None:
         """Stops the source and releases everything; idempotent. Does not wait for the source's own end."""
         super().close()
-        if self._member is not None and asyncio._get_running_loop() is self._loop:
+        if self._member is not None and asyncio._get_running_loop() is self.loop:
             self._member.close()
         elif self._member is not None:
             self._member.abandon()
