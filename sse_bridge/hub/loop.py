@@ -29,7 +29,7 @@ from ..follow.subscribe_request import SubscribeRequest
 from ..records.continuity import Page
 from .alarms import Alarms
 from .holds import NO_HOLDS, holds_for
-from .resumption import Resumption, Resumptions
+from .resumption import Resumption, find_resumption
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
 from .state import HubState, Read, Reader, log_lag
 from .tally import Tally
@@ -145,13 +145,13 @@ class LoopHub:
         self.loop = asyncio.get_running_loop()
         self.lock = contextlib.nullcontext()
         self.state = HubState(settings, tally, getattr(backend, "server_of", None), budget)
-        self.announced = self.state.announced  # of the Sink; a method would cost a call more for each event
+        self.announced = self.state.announced  # a method of the Sink would cost a call more for each event
         self.alarms: Alarms[LoopReader] = Alarms()
         self.closed = False
         self.shared_readers = AllSharedReaders(self.state, settings.max_write_bytes, LoopReader.close)
-        self._resumptions = Resumptions(self.shared_readers)
         self._backend = backend
         self.admission = LoopAdmissionDriver(self.lock, backend, settings)
+        self.control_message = self.admission.control_message
         self._upstream: Upstream | None = None
         self._reading: dict[asyncio.Task[None], list[Read]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -195,10 +195,10 @@ class LoopHub:
         return reader
 
     def resume(self, request: SubscribeRequest, rendering: Rendering, user: str | None) -> Resumption | None:
-        """See `Resumptions.find`; None, too, for a stream that may have to wait before it opens."""
+        """See `find_resumption`; None, too, for a stream that may have to wait before it opens."""
         if self.closed or (user is not None and self.admission.state.user_may_wait):
             return None
-        return self._resumptions.find(request, rendering)
+        return find_resumption(self.shared_readers, request, rendering)
 
     def reenter(self, resumption: Resumption, stream: Endable, user: str | None) -> LoopReader:
         """A new reader that is about to write the resumption's bytes; `settle` must follow before any await.
@@ -210,19 +210,11 @@ class LoopHub:
         return reader
 
     def settle(self, reader: LoopReader, target: Target, resumption: Resumption, *, written: bool) -> bool:
-        """Whether the reader is in a group of shared readers; else it goes on alone, from behind what it got or is
-        about to write.
-
-        Args:
-            written: no write waits, and it may join.
-        """
+        """See `Resumption.settle`."""
         if self.closed:  # meanwhile: nobody knew of the reader
             reader.close()
             return False
-        if written and self._resumptions.join(reader, target, resumption):
-            return True
-        self._resumptions.leave_alone(reader, resumption)
-        return False
+        return resumption.settle(reader, target, self.state, written=written)
 
     def register_source(self, user: str, stream: Endable) -> LoopSourceMember:
         """A new source member: a user's stream that follows no channel here."""
@@ -250,12 +242,10 @@ class LoopHub:
 
     def work(self) -> None:
         """Starts the reads that are due."""
-        state = self.state
-        while state.reads_due and not self.closed:
-            due = state.reads(time.monotonic())
-            if not due:
-                break
+        while not self.closed and (due := self.state.reads(time.monotonic())):
             self._start(due)
+            if not self.state.wanted:
+                break
 
     def _work_later(self) -> None:
         """Lets `work` look again when the first pause after a failure is over."""
@@ -290,10 +280,11 @@ class LoopHub:
     # the Sink
 
     def confirmed(self, channel: str) -> None:
-        self.state.confirmed(channel)
         if channel == CONTROL:
             self.admission.state.confirmed()
             self.admission.work()
+        else:
+            self.state.confirmed(channel)
 
     def lost(self, channels: Sequence[str] | None, why: str, error: SSEBridgeError | None = None) -> None:
         if channels is None or CONTROL in channels:
@@ -301,12 +292,11 @@ class LoopHub:
         if self.state.lost(channels, error):
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
 
-    def control_message(self, message: bytes) -> None:
-        self.admission.control_message(message)
-
     def flush(self) -> None:
-        _wake(self.state.changed())
-        if self.state.wanted:  # mostly it is empty, and `work` would cost two calls more for each event
+        woken = self.state.changed()
+        if woken:
+            _wake(woken)
+        if self.state.wanted:  # mostly it is empty, and `work` would cost three calls more for each event
             self.work()
 
     # inside
@@ -316,16 +306,14 @@ class LoopHub:
             self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
         if self._upstream is None:  # first: if that fails, the next reader subscribes the channels
             self._upstream = self._backend.aupstream(self)
-        channels = self.state.subscribes()
+        channels = list(self.state.to_subscribe)
         if channels:
             self._upstream.subscribe(channels)
+            self.state.subscribed(channels)
         self.admission.link(self._upstream)
 
     def _work_again(self) -> None:
         self._retry = None
-        due = self.state.reads(time.monotonic())
-        if due:
-            self._start(due)
         self.work()
         self._work_later()
 

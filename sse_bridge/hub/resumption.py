@@ -19,6 +19,7 @@ from __future__ import annotations
 from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from .shared_readers import AllSharedReaders, Pushed, Rendering, SharedReaders, Target
+from .state import HubState
 
 
 class Resumption:
@@ -81,67 +82,62 @@ class Resumption:
                 return False
         return True
 
+    def settle(self, reader: Pushed, target: Target, state: HubState, *, written: bool) -> bool:
+        """Whether the reader joins the group; else it goes on alone, from behind what its client gets.
 
-class Resumptions:
-    """Those of a hub, under its serialisation."""
+        Args:
+            written: the client was written all of it, so that the reader may join unless anything has come meanwhile.
+        """
+        if written and self.stands:
+            self.shared.add(reader, target)
+            return True
+        reader.follower = self.follower.copy()
+        state.join(reader)
+        return False
 
-    def __init__(self, groups: AllSharedReaders) -> None:
-        self._groups = groups
-        self._state = groups.state
 
-    def find(self, request: SubscribeRequest, rendering: Rendering) -> Resumption | None:
-        """The resumption that is true of a request now; None: the long way. `join` or `leave_alone` follows."""
-        state = self._state
-        state.mend()
-        openings = state.cache.openings
-        mark = (id(request), rendering.name)
-        known: Resumption | None = openings.get(mark)
-        outdated = mark not in openings if known is None else not known.shared.members
-        if outdated:
-            known = self._anew(request, rendering, mark)
-        if known is None or not known.stands:
-            return None
-        for cursor in known.shared.follower.cursors:
-            cursor.feed.read_at = state.windows.passes  # as if it had joined
-        return known
+def find_resumption(groups: AllSharedReaders, request: SubscribeRequest, rendering: Rendering) -> Resumption | None:
+    """The resumption that is true of a request now, whose `settle` must follow; None: the long way."""
+    state = groups.state
+    state.mend()
+    openings = state.cache.openings
+    mark = (id(request), rendering.name)
+    known: Resumption | None = openings.get(mark)
+    outdated = mark not in openings if known is None else not known.shared.members
+    if outdated:
+        known = _anew(groups, request, rendering, mark)
+    if known is None or not known.stands:
+        return None
+    for cursor in known.shared.follower.cursors:
+        cursor.feed.read_at = state.windows.passes  # as if it had joined
+    return known
 
-    def join(self, reader: Pushed, target: Target, resumption: Resumption) -> bool:
-        """Lets a reader whose client was written all of it join the group; False if anything has come meanwhile."""
-        if not resumption.stands:
-            return False
-        resumption.shared.add(reader, target)
-        return True
 
-    def leave_alone(self, reader: Pushed, resumption: Resumption) -> None:
-        """Lets a reader whose client gets it later go on alone from behind it, woken by itself."""
-        reader.follower = resumption.follower.copy()
-        self._state.join(reader)
-
-    def _anew(self, request: SubscribeRequest, rendering: Rendering, mark: object) -> Resumption | None:
-        """A resumption of this request; None where there is none, or no group stands."""
-        if request.policy != "catch_up" or None in request.positions:
-            return None
-        shared = self._groups.standing(((request.channels, request.filter), rendering.name))
-        if shared is None or not _rests(shared):
-            return None
-        state, max_bytes, made = self._state, self._groups.max_write_bytes, None
-        follower = state.follower(request)
-        try:
-            id = follower.id()
-            if not follower.ready:
-                return None  # not kept, since a page of the log that is on its way brings what the windows lack
-            starts = [cursor.serial for cursor in follower.cursors]
-            data = b""
-            while not data and (batch := state.pull(follower, max_bytes)) is not None:
-                data = rendering.batch(batch)
-            made = Resumption(request, shared, id, starts, data, follower) if follower.waits else None
-        except Exception:  # noqa: BLE001  # a frame cannot be made: the long way meets the error where it always did
-            made = None
-        finally:
-            for cursor in follower.cursors:
-                cursor.feed.forget(cursor)
-        state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
-        return made
+def _anew(groups: AllSharedReaders, request: SubscribeRequest, rendering: Rendering, mark: object) -> Resumption | None:
+    """A resumption of this request; None where there is none, or no group stands."""
+    if request.policy != "catch_up" or None in request.positions:
+        return None
+    shared = groups.standing(((request.channels, request.filter), rendering.name))
+    if shared is None or not _rests(shared):
+        return None
+    state = groups.state
+    follower = state.follower(request)
+    try:
+        id = follower.id()
+        if not follower.ready:
+            return None  # not kept, since a page of the log that is on its way brings what the windows lack
+        starts = [cursor.serial for cursor in follower.cursors]
+        data = b""
+        while not data and (batch := state.pull(follower, groups.max_write_bytes)) is not None:
+            data = rendering.batch(batch)
+        made = Resumption(request, shared, id, starts, data, follower) if follower.waits else None
+    except Exception:  # noqa: BLE001  # a frame cannot be made: the long way meets the error where it always did
+        made = None
+    finally:
+        for cursor in follower.cursors:
+            cursor.feed.forget(cursor)
+    state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
+    return made
 
 
 def _rests(shared: SharedReaders) -> bool:

@@ -172,7 +172,8 @@ class AllSharedReaders:
             return False
         try:
             if shared is None:
-                shared = SharedReaders(self, key, follower.copy(), rendering)
+                follower.forget_entries()  # a group may stay in one place for long
+                shared = SharedReaders(self, key, follower, rendering)
                 self._by_key[key] = shared
                 self.state.join(shared)
             # Before `add`, which replaces the reader's own follower.
@@ -201,7 +202,3 @@ class AllSharedReaders:
     def members(self) -> list[Any]:
         """The readers that share."""
         return [reader for shared in self._by_key.values() for reader in shared.members]
-
-    def sizes(self) -> list[int]:
-        """The number of readers in each group."""
-        return sorted(len(shared.members) for shared in self._by_key.values())

@@ -25,8 +25,7 @@ from ..follow.policies import Pace
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.codec import Announcement
 from ..records.continuity import Page, ReadRequest
-from .checks import CHECKS_PER_TICK, PositionChecks
-from .read_queue import ReadQueue
+from .reads import CHECKS_PER_TICK, PositionChecks, ReadQueue
 from .tally import Tally
 from .windows import WindowBudget, Windows
 
@@ -58,8 +57,10 @@ class HubState:
 
     Attributes:
         feeds: by channel, with readers or lingering.
+        to_subscribe: the channels to subscribe to; they stay until `subscribed`.
         cache: batches shared by the followers of this hub.
         wanted: not empty while there may be something to read; see `ReadQueue`.
+        next_read_at: returns the moment to call `reads` again; see `ReadQueue.next_at`.
         tally: counts what was lost; shared by the hubs of a bridge.
         windows: the memory of the feeds' windows, within a budget that is shared likewise.
     """
@@ -78,14 +79,15 @@ class HubState:
         self.cache = BatchCache()
         self._readers: defaultdict[str, set[Reader]] = defaultdict(set)
         self._lingering: dict[str, float] = {}  # by channel, the time to unsubscribe
-        self._to_subscribe: dict[str, None] = {}
+        self.to_subscribe: dict[str, None] = {}
         self._torn: Feed | None = None  # the feed that a call is changing
         self._touched: set[Feed] = set()
         self._reads = ReadQueue(server_of)
         self.wanted = self._reads.wanted
+        self.next_read_at = self._reads.next_at
         self._refusals: dict[str, BackendError | ConfigurationError] = {}
         self._served: set[Reader] = set()  # readers whose page has arrived
-        self._checks = PositionChecks(settings.check_seconds)
+        self._checks = PositionChecks(settings.check_seconds, self.feeds)
 
     # readers
 
@@ -95,7 +97,7 @@ class HubState:
         if feed is None:
             feed = Feed(channel, self._settings.window_bytes, self.tally)
             self.feeds[channel] = feed
-            self._to_subscribe[channel] = None
+            self.to_subscribe[channel] = None
             self._lingering[channel] = 0.0  # until its first reader has joined
         return feed
 
@@ -151,7 +153,8 @@ class HubState:
 
     def ready(self, follower: Follower) -> bool:
         """Whether every channel is subscribed and read; else the missing reads become due."""
-        self.mend()
+        if self._torn is not None:
+            self.mend()
         ready = follower.ready
         if not ready:
             self._want(follower)
@@ -198,7 +201,8 @@ class HubState:
             self._touched.add(feed)
 
     def confirmed(self, channel: str) -> None:
-        self.mend()
+        if self._torn is not None:
+            self.mend()
         feed = self.feeds.get(channel)
         if feed is not None:
             feed.confirm()
@@ -255,7 +259,7 @@ class HubState:
     def _make_room(self) -> None:
         """Lets windows give way while all together hold too much."""
         windows = self.windows
-        excess = windows.excess
+        excess = windows.budget.excess(windows.used)
         while excess > 0 and (feed := windows.quietest(self.feeds)) is not None:
             self._torn = feed
             excess -= windows.shrink(feed, excess)
@@ -265,20 +269,10 @@ class HubState:
                     reader.follower.forget_entries()  # a cursor would keep its last entry in memory
 
     # decisions for the driver
-    def subscribes(self) -> list[str]:
-        """Takes out the channels to subscribe to; the caller must do so."""
-        channels = self.to_subscribe()
-        self.subscribed(channels)
-        return channels
-
-    def to_subscribe(self) -> list[str]:
-        """Channels to subscribe to; they stay until `subscribed`."""
-        return [channel for channel in self._to_subscribe if channel in self.feeds] if self._to_subscribe else []
-
     def subscribed(self, channels: Iterable[str]) -> None:
         """Notes that the upstream has subscribed to these channels."""
         for channel in channels:
-            self._to_subscribe.pop(channel, None)
+            self.to_subscribe.pop(channel, None)
 
     def unsubscribes(self, now: float) -> list[str]:
         """Takes out the channels whose last reader left long enough ago."""
@@ -287,61 +281,56 @@ class HubState:
             if self.feeds[channel].reading:
                 continue
             del self._lingering[channel]
+            self.to_subscribe.pop(channel, None)
             feed = self.feeds.pop(channel)
             self._touched.discard(feed)
             self.windows.forget(feed)
-            self._reads.forget(channel)
+            self._reads.ended(channel)
             self._refusals.pop(channel, None)
             self.cache.clear()  # a later window of the channel counts its serials anew
         return [channel for channel in gone if channel not in self.feeds]
 
     def reads(self, now: float) -> list[Read]:
         """The reads to do in one round trip now; `settle` must follow."""
-        self.mend()
+        if self._torn is not None:
+            self.mend()
         return self._reads.trip(now, self._next_read)
 
     def _next_read(self, channel: str) -> Read | None:
         feed = self.feeds.get(channel)
-        request = None if feed is None else feed.next_read()
-        return None if feed is None or request is None else (feed, request)
+        if feed is None or (request := feed.next_read()) is None:
+            return None
+        return feed, request
 
     @property
     def reads_due(self) -> bool:
         """Whether `reads` would find a read now, apart from channels in a pause."""
         return bool(self.wanted) and self._reads.has_due
 
-    def next_read_at(self) -> float | None:
-        """The moment to call `reads` again; None: after the next change."""
-        return self._reads.next_at()
-
     def settle(self, due: Sequence[Read], outcomes: Sequence[Page | SSEBridgeError], now: float) -> str | None:
         """Takes the outcomes of a round trip, one per channel; returns the text to log, under no lock."""
-        failed = [
-            f"{feed.channel!r}: {outcome}"
-            for (feed, _), outcome in zip(due, outcomes, strict=True)
-            if self._settled(feed, outcome, now)
-        ]
+        failed = []
+        for (feed, _), outcome in zip(due, outcomes, strict=True):
+            if not isinstance(outcome, SSEBridgeError):
+                self.resolved(feed, outcome)
+            elif self._failed(feed, now, outcome):
+                failed.append(f"{feed.channel!r}: {outcome}")
         if not failed:
             return None
         return f"reading the log failed for {len(failed)} of {len(due)} channels and is tried again; of {failed[0]}"
 
-    def _settled(self, feed: Feed, outcome: Page | SSEBridgeError, now: float) -> bool:
-        if isinstance(outcome, SSEBridgeError):
-            return self._failed(feed, now, outcome)
-        self.resolved(feed, outcome)
-        return False
-
     def resolved(self, feed: Feed, page: Page) -> None:
-        self.mend()
+        if self._torn is not None:
+            self.mend()
         self._reads.ended(feed.channel)
-        self._reads.succeeded(feed.channel)
         self._refusals.pop(feed.channel, None)
         for waiter in feed.resolve(page):
             reader = cast(Cursor, waiter).reader
             if reader is not None:  # else the cursor's follower has not joined
                 self._served.add(cast(Reader, reader))
         self._touched.add(feed)
-        self._reads.want(feed.channel)
+        if feed.stale or feed.waiting():
+            self._reads.want(feed.channel)
 
     def failed(self, feeds: Iterable[Feed], now: float, error: BaseException | None = None) -> None:
         """Notes failed reads, each of which is tried again after a pause of its own."""
@@ -351,7 +340,6 @@ class HubState:
     def _failed(self, feed: Feed, now: float, error: BaseException | None) -> bool:
         """Whether this is the channel's first failure."""
         feed.fail()
-        self._reads.ended(feed.channel)
         if error is not None:
             self._refuse(feed, error)
         return self._reads.failed(feed.channel, now)
@@ -372,13 +360,13 @@ class HubState:
 
     def check_some(self, now: float) -> None:
         """Makes some of the quiet channels prove their position, and windows give way to those of another hub."""
-        checks, feed_of = self._checks, self.feeds.get
+        checks = self._checks
         if self.windows.used > self.windows.budget.part:
             self._make_room()
-        due = checks.busy(feed_of)
-        if checks.begin(now, self._readers, feed_of):
+        due = checks.busy()
+        if checks.begin(now, self._readers):
             self.windows.recount(self.feeds)
-        due += checks.quiet(CHECKS_PER_TICK - len(due), feed_of)
+        due += checks.quiet(CHECKS_PER_TICK - len(due))
         for feed in due:
             feed.check()
             self._reads.want(feed.channel)

@@ -80,6 +80,7 @@ class ThreadHub:
         self._forks = forks.count
         self._backend = backend
         self.admission = ThreadAdmissionDriver(self.lock, backend, settings)
+        self.control_message = self.admission.control_message
         self._upstream: Upstream | None = None
         # Keeps (un)subscribe calls in the order of the hub state's decisions; re-entrant for signal handlers.
         self._upstream_lock = threading.RLock()
@@ -217,9 +218,10 @@ class ThreadHub:
 
     def confirmed(self, channel: str) -> None:
         with self.lock:
-            self.state.confirmed(channel)
             if channel == CONTROL:
                 self.admission.state.confirmed()
+            else:
+                self.state.confirmed(channel)
         if channel == CONTROL:
             self.work()
 
@@ -230,9 +232,6 @@ class ThreadHub:
                 self.admission.state.lost(time.monotonic())
         if news:
             logger.warning("the broker link is lost (%s); readers stay and will be resynchronised", why)
-
-    def control_message(self, message: bytes) -> None:
-        self.admission.control_message(message)
 
     def flush(self) -> None:
         if self.inherited:  # the sockets are the parent's
@@ -295,7 +294,7 @@ class ThreadHub:
                     made.close()
             upstream = self._upstream
             with self.lock:
-                channels = self.state.to_subscribe()
+                channels = list(self.state.to_subscribe)
             if channels:
                 upstream.subscribe(channels)
                 with self.lock:
@@ -379,7 +378,7 @@ class ThreadHub:
         with self.lock:
             sleepers = self.alarms.take_due(now)
             self.state.check_some(now)
-            undone = bool(self.state.to_subscribe()) or self.admission.unheard
+            undone = bool(self.state.to_subscribe) or self.admission.unheard
         for reader in sleepers:
             reader.wake()
         self.admission.tick(now)

@@ -37,7 +37,7 @@ class WindowBudget:
     def add(self, windows: Windows) -> None:
         """Adds a hub's windows, until they are collected."""
         self._hubs[id(windows)] = windows
-        self.excess(0)
+        self.part = self._max_bytes // len(self._hubs)
 
     @property
     def used(self) -> int:
@@ -71,11 +71,6 @@ class Windows:
         self._by_age: list[tuple[str, int]] = []  # channels and the passes of their last read, the oldest last
         self._scanned_at = -1  # a pass
         budget.add(self)
-
-    @property
-    def excess(self) -> int:
-        """The bytes that they must give up now."""
-        return self.budget.excess(self.used)
 
     def forget(self, feed: Feed) -> None:
         """Subtracts a feed that has no reader any more."""

@@ -16,6 +16,13 @@ from tests.follow.model import SETTINGS, T0, Broker, CheckingReader, alone, id_o
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
+def subscribe(state: HubState) -> list[str]:
+    """Subscribes to what a hub would, which nothing confirms yet."""
+    channels = list(state.to_subscribe)
+    state.subscribed(channels)
+    return channels
+
+
 class Stage:
     """See the module. `number` picks a reader, a channel or a count, as each step says.
 
@@ -40,7 +47,7 @@ class Stage:
         options.setdefault("queue_size", self._queue_size)
         reader = CheckingReader(self.broker, self.state, channels or self.channels, **options)
         self.readers.append(reader)
-        for channel in self.state.subscribes():
+        for channel in subscribe(self.state):
             self.state.confirmed(channel)
         return reader
 

@@ -10,6 +10,7 @@ from sse_bridge.hub.state import HubState
 from sse_bridge.streams.channels.script import payload
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow.model import T0, Broker, CheckingReader, settle
+from tests.follow.stage import subscribe
 
 MAX_BYTES = 65_536
 
@@ -22,7 +23,7 @@ def filled(channels: int, entries: int, size: int) -> tuple[Broker, HubState, Ch
         for _ in range(entries):
             broker.log(name).append(size=size)
     reader = CheckingReader(broker, state, names, start="earliest")
-    for name in state.subscribes():
+    for name in subscribe(state):
         state.confirmed(name)
     settle(broker, state, [reader])
     return broker, state, reader

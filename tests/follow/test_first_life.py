@@ -11,6 +11,7 @@ from sse_bridge.events import NO_EPOCH, Entry, channel_key
 from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.state import HubState
 from tests.follow.model import SETTINGS, T0, Broker, CheckingReader, announce, settle
+from tests.follow.stage import subscribe
 
 NAME = "c"
 AT_NOTHING = f"{channel_key(NAME).decode()}-0-0-0"
@@ -23,7 +24,7 @@ class Scene:
         self.broker = Broker()
         self.state = HubState(SETTINGS)
         self.reader = self.enter()
-        self.state.subscribes()
+        subscribe(self.state)
         self.state.confirmed(NAME)
         settle(self.broker, self.state, [self.reader])
         assert self.reader.last_id == AT_NOTHING

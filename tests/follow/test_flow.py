@@ -13,6 +13,7 @@ from sse_bridge.hub.state import HubState
 from sse_bridge.streams.channels.script import payload, renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow.model import SETTINGS, Broker, announce, settle
+from tests.follow.stage import subscribe
 
 ENTRY = renderer(SSE_FORMAT).entry
 STEPS = st.lists(
@@ -49,7 +50,7 @@ def test_it_is_what_pull_would_be(steps: list[str], max_bytes: int, filter: ByVi
     log = broker.log("a")
     broker.log("b")
     followers = [state.follower(make_request(SETTINGS, names, filter=filter)) for _ in range(2)]
-    for name in state.subscribes():
+    for name in subscribe(state):
         state.confirmed(name)
     settle(broker, state, [])
 
@@ -96,7 +97,7 @@ def test_it_is_what_pull_would_be(steps: list[str], max_bytes: int, filter: ByVi
 def test_live_entries_flow() -> None:
     broker, state = Broker(), HubState(SETTINGS)
     follower = state.follower(make_request(SETTINGS, "a"))
-    state.confirmed(*state.subscribes())
+    state.confirmed(*subscribe(state))
     log = broker.log("a")
     assert not state.ready(follower)
     settle(broker, state, [])

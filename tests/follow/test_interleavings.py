@@ -20,6 +20,7 @@ from sse_bridge.records.codec import Announcement
 from sse_bridge.records.continuity import Page
 
 from .model import SETTINGS, T0, Broker, CheckingReader, alone, announce, confirmed_feeds, id_of, settle
+from .stage import subscribe
 
 CHANNELS = ["a", "b"]
 ONE_FRAME = 120  # of the model's entries; one is kept however little may be
@@ -268,7 +269,7 @@ class Interleavings(RuleBasedStateMachine):
         return reader
 
     def _subscribe(self) -> None:
-        for channel in self.state.subscribes():
+        for channel in subscribe(self.state):
             self.subscribed.add(channel)
             self.state.confirmed(channel)
         assert len(confirmed_feeds(self.state)) == len(self.state.feeds)

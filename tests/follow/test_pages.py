@@ -14,6 +14,7 @@ from sse_bridge.hub.state import HubState
 from sse_bridge.records.continuity import PAGE_BYTES, Page, ReadRequest
 
 from .model import id_of
+from .stage import subscribe
 from .test_continuity import chain
 
 WRITE = 4096  # the setting max_write_bytes
@@ -44,7 +45,7 @@ class Stage:
 
     def enter(self, *channels: str, last: int | None = None, after: str | None = None) -> Follower:
         follower = self.state.follower(make_request(SETTINGS, channels, last=last, after=after))
-        for channel in self.state.subscribes():
+        for channel in subscribe(self.state):
             self.state.confirmed(channel)
         self.state.ready(follower)
         return follower

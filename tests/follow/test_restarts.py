@@ -8,6 +8,7 @@ from sse_bridge.events import Entry
 from sse_bridge.hub.state import HubState
 from sse_bridge.records.continuity import Gap
 from tests.follow.model import SETTINGS, Broker, CheckingReader, announce, id_of, settle
+from tests.follow.stage import subscribe
 
 NAME = "c"
 
@@ -20,7 +21,7 @@ class Scene:
         self.log = self.broker.log(NAME)
         self.state = HubState(SETTINGS)
         self.reader = self.enter(start="earliest")
-        self.state.subscribes()
+        subscribe(self.state)
         self.state.confirmed(NAME)
         self.publish(20)
         self.settle(self.reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from sse_bridge.config import Settings
 from sse_bridge.events import Entry
 from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.subscribe_request import SubscribeRequest
-from sse_bridge.hub.resumption import Resumptions
+from sse_bridge.hub.resumption import find_resumption
 from sse_bridge.hub.shared_readers import AllSharedReaders, SharedReaders
 from sse_bridge.hub.state import HubState
 from sse_bridge.hub.windows import WindowBudget
@@ -19,11 +20,17 @@ from sse_bridge.streams.channels.script import payload, renderer
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow import model
 from tests.follow.model import T0, Broker, alone
+from tests.follow.stage import subscribe
 
 SETTINGS = Settings(
     replay_size=model.SETTINGS.replay_size, window_bytes=4096, max_write_bytes=1500, linger_seconds=1000
 )
 RENDERING = renderer(SSE_FORMAT)
+
+
+def group_sizes(groups: AllSharedReaders) -> list[int]:
+    """The number of readers in each group that has some."""
+    return sorted(Counter(id(reader.shared) for reader in groups.members()).values())
 
 
 class Client:
@@ -45,8 +52,8 @@ class Client:
 
     def come(self, request: SubscribeRequest) -> None:
         hub = self.hub
-        resumption = None if hub.resumptions is None else hub.resumptions.find(request, RENDERING)
-        if resumption is None or hub.resumptions is None:
+        resumption = find_resumption(hub.shared_readers, request, RENDERING) if hub.together else None
+        if resumption is None:
             self.follower = hub.state.follower(request)
             hub.state.join(self)
             hub.subscribe()
@@ -54,10 +61,8 @@ class Client:
             self.resumed = self.opened = True
             self.follower = resumption.follower
             self.write(self.open_frame(resumption.id) + resumption.data)
-            if not self.busy and hub.resumptions.join(self, self, resumption):
+            if resumption.settle(self, self, hub.state, written=not self.busy):
                 self.told = resumption.client_id
-            else:
-                hub.resumptions.leave_alone(self, resumption)
         self.go_on()
 
     def go_on(self) -> None:
@@ -135,7 +140,7 @@ class Hub:
         self.broker = broker
         self.state = HubState(SETTINGS, budget=WindowBudget(windows_bytes))
         self.shared_readers = AllSharedReaders(self.state, SETTINGS.max_write_bytes, self._fail)
-        self.resumptions = Resumptions(self.shared_readers) if together else None
+        self.together = together
         self.clients: list[Client] = []
         self.under_way: list[tuple[Feed, Page]] = []
         self.link_up = True
@@ -144,7 +149,7 @@ class Hub:
         raise AssertionError(f"{reader} was closed")
 
     def subscribe(self) -> None:
-        for channel in self.state.subscribes():
+        for channel in subscribe(self.state):
             if self.link_up:
                 self.state.confirmed(channel)
 

@@ -17,6 +17,7 @@ from sse_bridge.testing.parser import SSEParser
 from sse_bridge.wire.sse import SSE_FORMAT
 from tests.follow import model
 from tests.follow.model import T0, Broker, announce
+from tests.follow.stage import subscribe
 
 CHANNELS = list("abcdefgh")  # an id is longer than what a frame is reckoned with in a page
 SETTINGS = Settings(replay_size=model.SETTINGS.replay_size, window_bytes=4096, max_write_bytes=4096)
@@ -72,7 +73,7 @@ class Stage:
         self.state = HubState(SETTINGS, budget=WindowBudget(windows_bytes))
         self.shared_readers = AllSharedReaders(self.state, SETTINGS.max_write_bytes, self._fail)
         self.members = [Member(self) for _ in range(members)]
-        for channel in self.state.subscribes():
+        for channel in subscribe(self.state):
             self.state.confirmed(channel)
         self.settle()
 

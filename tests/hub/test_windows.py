@@ -15,6 +15,7 @@ from sse_bridge.hub import windows
 from sse_bridge.hub.state import HubState
 from sse_bridge.hub.windows import WindowBudget
 from tests.follow.model import Broker, CheckingReader, announce, settle
+from tests.follow.stage import subscribe
 from tests.support.wait import await_for
 
 SETTINGS = Settings(window_bytes=2**20, max_channels=80, linger_seconds=5)
@@ -28,7 +29,7 @@ class Hub:
         self.broker = Broker()
         self.state = HubState(SETTINGS, budget=budget)
         self.readers = [CheckingReader(self.broker, self.state, [f"c{n}"]) for n in range(channels)]
-        for name in self.state.subscribes():
+        for name in subscribe(self.state):
             self.state.confirmed(name)
         settle(self.broker, self.state, self.readers)
 

@@ -15,7 +15,7 @@ from sse_bridge.events import END_TYPE, GENESIS, Entry, Position, channel_key
 from sse_bridge.filters import ByType
 from sse_bridge.follow.subscribe_request import SubscribeRequest, make_request
 from tests.follow.model import T0, Broker
-from tests.hub.bare_hub import SETTINGS, Client, Hub
+from tests.hub.bare_hub import SETTINGS, Client, Hub, group_sizes
 
 ORDERS = ByType("order")
 
@@ -45,7 +45,7 @@ class Stage:
         alone, together = self.hubs
         for one, other in zip(alone.clients, together.clients, strict=True):
             assert one.place == other.place
-        assert alone.shared_readers.sizes() == together.shared_readers.sizes()
+        assert group_sizes(alone.shared_readers) == group_sizes(together.shared_readers)
         for channel, feed in alone.state.feeds.items():
             other_feed = together.state.feeds[channel]
             assert len(feed.waiting()) == len(other_feed.waiting())

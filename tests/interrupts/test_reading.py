@@ -121,7 +121,7 @@ def test_a_reader_that_is_interrupted_on_its_way_into_a_cohort_or_out_is_in_none
 
             interruption.run(together)
         wait_for(lambda: bridge.thread_hub().readers() == 0, what=f"the reader to leave, {interruption}")
-        assert bridge.thread_hub().shared_readers.sizes() == [], interruption
+        assert not bridge.thread_hub().state.readers(), interruption
         all_work(bridge, other, interruption)
     all_is_back(bridge)
 

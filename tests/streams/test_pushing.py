@@ -18,6 +18,7 @@ from sse_bridge.events import Entry
 from sse_bridge.streams import Grant, StreamRequest, send_stream, stream_channels
 from sse_bridge.streams.writers import stepping
 from sse_bridge.wire.sse import SSE
+from tests.hub.bare_hub import group_sizes
 from tests.support.sse_parser import parse
 from tests.support.wait import await_for
 
@@ -89,7 +90,7 @@ async def bridge() -> AsyncIterator[Bridge]:
 
 
 def shared_sizes(bridge: Bridge) -> list[int]:
-    return bridge.loop_hub().shared_readers.sizes()
+    return group_sizes(bridge.loop_hub().shared_readers)
 
 
 async def test_readers_in_the_same_place_get_the_same_bytes(bridge: Bridge) -> None:

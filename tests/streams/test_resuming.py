@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from sse_bridge import Bridge, ByType
-from sse_bridge.hub.resumption import Resumptions
+from sse_bridge.hub import loop
+from sse_bridge.hub.resumption import find_resumption
 from sse_bridge.streams import Grant, StreamRequest
 from sse_bridge.streams.http import compression
 from sse_bridge.wire.sse import SSE
@@ -55,14 +56,13 @@ async def bridge() -> AsyncIterator[Bridge]:
 def resumed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each stream that might have: whether it resumed with others."""
     asked: list[bool] = []
-    find = Resumptions.find
 
-    def counting(self: Resumptions, *arguments: Any) -> Any:
-        found = find(self, *arguments)
+    def counting(*arguments: Any) -> Any:
+        found = find_resumption(*arguments)
         asked.append(found is not None)
         return found
 
-    monkeypatch.setattr(Resumptions, "find", counting)
+    monkeypatch.setattr(loop, "find_resumption", counting)
     return asked
 
 
@@ -176,7 +176,7 @@ async def test_each_has_a_coding_of_its_own_and_what_all_get_is_compressed_once(
     deflate = compression._deflate
     monkeypatch.setattr(compression, "_deflate", lambda data, level: compressed.append(data) or deflate(data, level))
     if not together:
-        monkeypatch.setattr(Resumptions, "find", lambda *_: None)
+        monkeypatch.setattr(loop, "find_resumption", lambda *_: None)
     async with Bridge("memory://", compression="gzip", compression_threshold_bytes=150) as bridge:
         first, ids = await started(bridge)
         back = [Returning(bridge, ids[1], accept_encoding="gzip") for _ in range(3)]

@@ -1,4 +1,5 @@
-"""The channels to read next: by server, each with a pause of its own after a failure; no I/O, no clock.
+"""The channels to read next: those with something to read, and quiet ones that must prove their positions; no I/O, no
+clock.
 
 A round trip carries channels of one server, so that a server that does not answer holds up its own channels only; and a
 channel that cannot be read waits by itself, so that its neighbours are read on.
@@ -7,16 +8,20 @@ channel that cannot be read waits by itself, so that its neighbours are read on.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Final, TypeVar
 
+from ..follow.feed import Feed
 from ..runtime.chance import CHANCE
 
 READS_AT_ONCE: Final = 16  # channels per round trip of reads
 TRIPS_AT_ONCE: Final = 4  # to one server; further channels share the next trip
 PAUSE_SECONDS: Final = (0.05, 2.0)  # after a failed read: from … to, doubling, jittered
 RETRIES_PER_SECOND: Final = 500  # of all channels in a pause: with more of them each waits longer
+BUSY_PER_TICK: Final = 1024  # channels that were busy a tick ago; each costs 0.2 µs
+CHECKS_PER_TICK: Final = 256  # position checks per tick; with more channels the period stretches
 
 T = TypeVar("T")
 
@@ -26,9 +31,9 @@ class _Trip:
 
     __slots__ = ("open", "server")
 
-    def __init__(self, server: Hashable) -> None:
+    def __init__(self, server: Hashable, count: int) -> None:
         self.server = server
-        self.open = 0
+        self.open = count
 
 
 class ReadQueue:
@@ -62,15 +67,16 @@ class ReadQueue:
 
     def want_now(self, channel: str) -> None:
         """Queues a channel and ends its pause, since the server answers again."""
-        self.succeeded(channel)
+        if self._pauses:
+            self._end_pause(channel)
         self.want(channel)
 
     def trip(self, now: float, begin: Callable[[str], T | None]) -> list[T]:
         """The requests of one round trip; empty when nothing is due, or `TRIPS_AT_ONCE` are under way.
 
         Args:
-            begin: makes a channel's request; None: there is nothing to read, or a read is under way. `ended` follows
-                for each request, and its caller calls `want` again.
+            begin: makes a channel's request; None: there is nothing to read, or a read is under way. `ended` or
+                `failed` follows for each request, and the caller of `ended` calls `want` again if more is to be read.
         """
         while self._ends and self._ends[0][0] <= now:
             until, channel = heappop(self._ends)
@@ -82,8 +88,7 @@ class ReadQueue:
             wanted = self.wanted[server]
             if self._counts.get(server, 0) >= TRIPS_AT_ONCE:
                 continue
-            requests: list[T] = []
-            trip = _Trip(server)
+            requests: dict[str, T] = {}
             while wanted and len(requests) < READS_AT_ONCE:
                 channel, _ = wanted.popitem(last=False)
                 if server is None and self._server_of is not None and self._server_of(channel) is not None:
@@ -92,19 +97,53 @@ class ReadQueue:
                     continue
                 request = begin(channel)
                 if request is not None:
-                    requests.append(request)
-                    self._under_way[channel] = trip
+                    requests[channel] = request
             del self.wanted[server]
             if wanted:
                 self.wanted[server] = wanted  # behind the other servers: they take turns
             if requests:
-                trip.open = len(requests)
+                self._under_way.update(dict.fromkeys(requests, _Trip(server, len(requests))))
                 self._counts[server] = self._counts.get(server, 0) + 1
-                return requests
+                return list(requests.values())
         return self.trip(now, begin) if moved else []
 
     def ended(self, channel: str) -> None:
-        """Notes the end of a request of `trip`; idempotent."""
+        """Ends the channel's request, if one is under way, and its pause; its next failure counts as a first one.
+
+        For a channel that was read, and for one that has no reader any more.
+        """
+        self._end_request(channel)
+        if self._pauses:
+            self._end_pause(channel)
+
+    def failed(self, channel: str, now: float) -> bool:
+        """Ends the channel's request, and lets it be read again after a growing, jittered pause.
+
+        Returns whether this failure is the first.
+        """
+        self._end_request(channel)
+        low, high = PAUSE_SECONDS
+        before = self._pauses.get(channel)
+        pause = low if before is None else min(2 * before, max(high, len(self._pauses) / RETRIES_PER_SECOND))
+        self._pauses[channel] = pause
+        until = self._until[channel] = now + pause * CHANCE.uniform(0.5, 1.0)
+        heappush(self._ends, (until, channel))
+        return before is None
+
+    @property
+    def has_due(self) -> bool:
+        """Whether `trip` would search for a channel to read, apart from pauses."""
+        return any(self._counts.get(server, 0) < TRIPS_AT_ONCE for server in self.wanted)
+
+    def next_at(self) -> float | None:
+        """The moment to call `trip` again (0.0: now); None: after the next `want`, `ended` or `failed`."""
+        if self.wanted and self.has_due:
+            return 0.0
+        while self._ends and self._until.get(self._ends[0][1]) != self._ends[0][0]:
+            heappop(self._ends)
+        return self._ends[0][0] if self._ends else None
+
+    def _end_request(self, channel: str) -> None:
         trip = self._under_way.pop(channel, None)
         if trip is None:
             return
@@ -114,38 +153,68 @@ class ReadQueue:
             if not self._counts[trip.server]:
                 del self._counts[trip.server]
 
-    def succeeded(self, channel: str) -> None:
-        """Ends the channel's pause; its next failure counts as a first one."""
-        if self._pauses:
-            self._pauses.pop(channel, None)
-            self._until.pop(channel, None)
+    def _end_pause(self, channel: str) -> None:
+        self._pauses.pop(channel, None)
+        self._until.pop(channel, None)
 
-    def failed(self, channel: str, now: float) -> bool:
-        """Lets the channel be read again after a growing, jittered pause; returns whether this failure is the first."""
-        low, high = PAUSE_SECONDS
-        before = self._pauses.get(channel)
-        pause = low if before is None else min(2 * before, max(high, len(self._pauses) / RETRIES_PER_SECOND))
-        self._pauses[channel] = pause
-        until = self._until[channel] = now + pause * CHANCE.uniform(0.5, 1.0)
-        heappush(self._ends, (until, channel))
-        return before is None
 
-    def forget(self, channel: str) -> None:
-        """Drops a channel that has no reader any more."""
-        self.ended(channel)
-        self.succeeded(channel)
+class PositionChecks:
+    """A bounded number of checks of quiet channels per tick, so that silently lost entries are found.
 
-    @property
-    def has_due(self) -> bool:
-        """Whether `trip` would search for a channel to read, apart from pauses."""
-        if not self.wanted:
+    A live message proves that nothing is missing before it, so a busy channel is not read, since a read would hold up
+    its live entries; a channel is read one tick after it has fallen silent.
+
+    Args:
+        feeds: the hub's, by channel.
+    """
+
+    def __init__(self, check_seconds: float, feeds: Mapping[str, Feed]) -> None:
+        self._check_seconds = check_seconds
+        self._feeds = feeds
+        self._queue: list[str] = []
+        self._busy: dict[str, None] = {}  # their live messages prove their positions; looked at every tick
+        self._due = 0.0
+
+    def begin(self, now: float, read: Iterable[str]) -> bool:
+        """Begins a round of the channels with readers that are not busy, if one is due; returns whether it does."""
+        if self._queue or now < self._due:
             return False
-        return any(self._counts.get(server, 0) < TRIPS_AT_ONCE for server in self.wanted)
+        self._due = now + self._check_seconds
+        feeds, busy = self._feeds, self._busy
+        self._queue = [
+            channel for channel in read if channel in feeds and channel not in busy and _to_check(feeds[channel])
+        ]
+        return True
 
-    def next_at(self) -> float | None:
-        """The moment to call `trip` again (0.0: now); None: after the next `want` or `ended`."""
-        if self.has_due:
-            return 0.0
-        while self._ends and self._until.get(self._ends[0][1]) != self._ends[0][0]:
-            heappop(self._ends)
-        return self._ends[0][0] if self._ends else None
+    def busy(self) -> list[Feed]:
+        """The channels that were busy a tick ago and must be read now."""
+        due: list[Feed] = []
+        for channel in list(islice(self._busy, BUSY_PER_TICK)):
+            del self._busy[channel]
+            self._look(channel, due)
+            if 2 * len(due) >= CHECKS_PER_TICK:  # the other half is for those that are never busy
+                break
+        return due
+
+    def quiet(self, count: int) -> list[Feed]:
+        """The channels that must be read now, of the next `count` of the round."""
+        due: list[Feed] = []
+        for channel in self._queue[:count]:
+            self._look(channel, due)
+        del self._queue[:count]
+        return due
+
+    def _look(self, channel: str, due: list[Feed]) -> None:
+        feed = self._feeds.get(channel)
+        if feed is None or not _to_check(feed):
+            return
+        if feed.proven and feed.live:
+            feed.proven = False
+            self._busy[channel] = None
+        else:
+            due.append(feed)
+
+
+def _to_check(feed: Feed) -> bool:
+    """Whether only a check reads this feed: a confirmed one that is stale is read anyway."""
+    return feed.live or not feed.confirmed

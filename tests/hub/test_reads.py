@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sse_bridge.hub.read_queue import PAUSE_SECONDS, READS_AT_ONCE, RETRIES_PER_SECOND, TRIPS_AT_ONCE, ReadQueue
+from sse_bridge.hub.reads import PAUSE_SECONDS, READS_AT_ONCE, RETRIES_PER_SECOND, TRIPS_AT_ONCE, ReadQueue
 
 
 def test_a_channel_that_fails_waits_alone() -> None:
@@ -16,7 +16,6 @@ def test_a_channel_that_fails_waits_alone() -> None:
     queue.want("good")
     assert queue.trip(0, str) == ["bad", "good"]
     assert queue.failed("bad", 0)
-    queue.ended("bad")
     queue.ended("good")
     for n in range(100):
         queue.want("good")
@@ -82,7 +81,6 @@ def test_very_many_that_fail_are_retried_at_a_bounded_rate() -> None:
     while now < 200:
         trip = queue.trip(now, str)
         for channel in trip:
-            queue.ended(channel)
             queue.failed(channel, now)
         retries += len(trip) if now > 100 else 0
         when = queue.next_at()
@@ -118,15 +116,14 @@ def test_nothing_that_is_wanted_is_forgotten(steps: list[tuple[str, int]]) -> No
             model.wanted -= set(trip)
             model.under_way += trip
         elif step == "forget":
-            queue.forget(channel)
+            queue.ended(channel)
             model.wanted.discard(channel)
             model.under_way = [each for each in model.under_way if each != channel]
         elif model.under_way:
             channel = model.under_way.pop(0)
-            queue.ended(channel)
             model.wanted.add(channel)  # it may have been wanted meanwhile
             if step == "good":
-                queue.succeeded(channel)
+                queue.ended(channel)
                 queue.want(channel)
             else:
                 queue.failed(channel, now)
