@@ -28,10 +28,10 @@ from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.continuity import Page
 from .alarms import Alarms
-from .holds import NO_HOLDS, holds_for
+from .holds import Hold, holds_of, report_progress
 from .resumption import Resumption, find_resumption
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
-from .state import HubState, Read, Reader, log_lag
+from .state import HubState, Read, Reader
 from .tally import Tally
 from .windows import WindowBudget
 
@@ -53,7 +53,7 @@ class LoopReader:
 
     def __init__(self, hub: LoopHub, follower: Follower) -> None:
         self.follower = follower
-        self.holds = NO_HOLDS
+        self.holds: Sequence[Hold] = ()
         self.closed = False
         self.shared: SharedReaders | None = None
         self.on_wake: Callable[[], None] | None = None
@@ -68,8 +68,7 @@ class LoopReader:
         if batch is None and hub.state.wanted:
             hub.work()
         if follower.cursors[0].pace.policy != "catch_up":  # else the reader skips nothing and holds nobody
-            log_lag(follower)
-            self.holds.advance(follower)
+            report_progress(follower, self.holds)
         return batch
 
     def ready(self) -> bool:
@@ -109,8 +108,8 @@ class LoopReader:
         """Releases everything; idempotent. On the hub's loop only."""
         if not self.closed:
             self.closed = True
-            if self.holds is not NO_HOLDS:
-                self.holds.release()
+            for hold in self.holds:
+                hold.release()
             self._hub.leave(self)
             self.wake()
 
@@ -183,7 +182,7 @@ class LoopHub:
         """
         reader = LoopReader(self, self.state.follower(request))
         if request.policy == "block":
-            reader.holds = holds_for(self._backend, request)
+            reader.holds = holds_of(self._backend, request)
         self.state.join(reader)
         try:
             if stream is not None:
@@ -306,11 +305,10 @@ class LoopHub:
             self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
         if self._upstream is None:  # first: if that fails, the next reader subscribes the channels
             self._upstream = self._backend.aupstream(self)
-        channels = list(self.state.to_subscribe)
-        if channels:
-            self._upstream.subscribe(channels)
-            self.state.subscribed(channels)
         self.admission.link(self._upstream)
+        if self.state.to_subscribe:
+            self._upstream.subscribe(list(self.state.to_subscribe))
+            self.state.to_subscribe.clear()
 
     def _work_again(self) -> None:
         self._retry = None
@@ -348,7 +346,8 @@ class LoopHub:
         if trouble is not None:
             logger.warning("%s", trouble)
         self.flush()
-        self._work_later()
+        if self.state.paused:
+            self._work_later()
 
     def _tick(self) -> None:
         self._timer = None

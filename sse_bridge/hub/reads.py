@@ -26,16 +26,6 @@ CHECKS_PER_TICK: Final = 256  # position checks per tick; with more channels the
 T = TypeVar("T")
 
 
-class _Trip:
-    """A round trip under way: its server, and the number of its requests that have not ended."""
-
-    __slots__ = ("open", "server")
-
-    def __init__(self, server: Hashable, count: int) -> None:
-        self.server = server
-        self.open = count
-
-
 class ReadQueue:
     """See the module.
 
@@ -44,20 +34,22 @@ class ReadQueue:
 
     Attributes:
         wanted: the channels that may have something to read and are in no pause, by server.
+        paused: the end of the pause of each channel that is in one.
     """
 
     def __init__(self, server_of: Callable[[str], Hashable] | None = None) -> None:
         self._server_of = server_of
         self.wanted: dict[Hashable, OrderedDict[str, None]] = {}
-        self._under_way: dict[str, _Trip] = {}
+        # By channel, the server of its trip and the trip's requests that have not ended.
+        self._under_way: dict[str, tuple[Hashable, set[str]]] = {}
         self._counts: dict[Hashable, int] = {}  # trips under way, by server
         self._pauses: dict[str, float] = {}  # the length of the last pause, of each channel that has failed
-        self._until: dict[str, float] = {}  # of each channel that is in its pause
+        self.paused: dict[str, float] = {}
         self._ends: list[tuple[float, str]] = []  # a heap of the same, with some that are over already
 
     def want(self, channel: str) -> None:
         """Queues a channel that may have something to read; a channel in a pause is queued at its end anyway."""
-        if channel in self._until:
+        if channel in self.paused:
             return
         server = None if self._server_of is None else self._server_of(channel)
         wanted = self.wanted.get(server)
@@ -80,8 +72,8 @@ class ReadQueue:
         """
         while self._ends and self._ends[0][0] <= now:
             until, channel = heappop(self._ends)
-            if self._until.get(channel) == until:
-                del self._until[channel]
+            if self.paused.get(channel) == until:
+                del self.paused[channel]
                 self.want(channel)
         moved = False
         for server in list(self.wanted):
@@ -102,7 +94,7 @@ class ReadQueue:
             if wanted:
                 self.wanted[server] = wanted  # behind the other servers: they take turns
             if requests:
-                self._under_way.update(dict.fromkeys(requests, _Trip(server, len(requests))))
+                self._under_way.update(dict.fromkeys(requests, (server, set(requests))))
                 self._counts[server] = self._counts.get(server, 0) + 1
                 return list(requests.values())
         return self.trip(now, begin) if moved else []
@@ -126,7 +118,7 @@ class ReadQueue:
         before = self._pauses.get(channel)
         pause = low if before is None else min(2 * before, max(high, len(self._pauses) / RETRIES_PER_SECOND))
         self._pauses[channel] = pause
-        until = self._until[channel] = now + pause * CHANCE.uniform(0.5, 1.0)
+        until = self.paused[channel] = now + pause * CHANCE.uniform(0.5, 1.0)
         heappush(self._ends, (until, channel))
         return before is None
 
@@ -139,23 +131,23 @@ class ReadQueue:
         """The moment to call `trip` again (0.0: now); None: after the next `want`, `ended` or `failed`."""
         if self.wanted and self.has_due:
             return 0.0
-        while self._ends and self._until.get(self._ends[0][1]) != self._ends[0][0]:
+        while self._ends and self.paused.get(self._ends[0][1]) != self._ends[0][0]:
             heappop(self._ends)
         return self._ends[0][0] if self._ends else None
 
     def _end_request(self, channel: str) -> None:
-        trip = self._under_way.pop(channel, None)
-        if trip is None:
+        server, trip = self._under_way.pop(channel, (None, set()))
+        if channel not in trip:
             return
-        trip.open -= 1
-        if not trip.open:
-            self._counts[trip.server] -= 1
-            if not self._counts[trip.server]:
-                del self._counts[trip.server]
+        trip.discard(channel)
+        if not trip:
+            self._counts[server] -= 1
+            if not self._counts[server]:
+                del self._counts[server]
 
     def _end_pause(self, channel: str) -> None:
         self._pauses.pop(channel, None)
-        self._until.pop(channel, None)
+        self.paused.pop(channel, None)
 
 
 class PositionChecks:

@@ -118,8 +118,8 @@ def _anew(groups: AllSharedReaders, request: SubscribeRequest, rendering: Render
     if request.policy != "catch_up" or None in request.positions:
         return None
     shared = groups.standing(((request.channels, request.filter), rendering.name))
-    if shared is None or not _rests(shared):
-        return None
+    if shared is None or not (shared.follower.waits and all([cursor.feed.live for cursor in shared.follower.cursors])):
+        return None  # no resumption would be true, since something may be there for the group's members
     state = groups.state
     follower = state.follower(request)
     try:
@@ -138,8 +138,3 @@ def _anew(groups: AllSharedReaders, request: SubscribeRequest, rendering: Render
             cursor.feed.forget(cursor)
     state.cache.put_opening(mark, made, 0 if made is None else len(made.data))
     return made
-
-
-def _rests(shared: SharedReaders) -> bool:
-    """Whether nothing is there for its members, as far as anyone knows: else no resumption would be true."""
-    return shared.follower.waits and all([cursor.feed.live for cursor in shared.follower.cursors])

@@ -10,7 +10,6 @@ feed whose live message was applied in part begins anew behind its head.
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, cast
@@ -29,9 +28,6 @@ from .reads import CHECKS_PER_TICK, PositionChecks, ReadQueue
 from .tally import Tally
 from .windows import WindowBudget, Windows
 
-logger = logging.getLogger("sse_bridge.hub")
-
-
 Read = tuple[Feed, ReadRequest]
 
 
@@ -43,12 +39,6 @@ class Reader(Protocol):
     def wake(self) -> None: ...
 
 
-def log_lag(follower: Follower) -> None:
-    """Logs once per reader that it is slow. Under no lock: a logging handler may wait, or publish."""
-    if follower.lags:
-        logger.warning("a reader of %r is slow: %d entries skipped", follower.group[0], follower.dropped)
-
-
 class HubState:
     """See the module.
 
@@ -57,10 +47,11 @@ class HubState:
 
     Attributes:
         feeds: by channel, with readers or lingering.
-        to_subscribe: the channels to subscribe to; they stay until `subscribed`.
+        to_subscribe: the channels to subscribe to; the driver takes them out once it has.
         cache: batches shared by the followers of this hub.
-        wanted: not empty while there may be something to read; see `ReadQueue`.
-        next_read_at: returns the moment to call `reads` again; see `ReadQueue.next_at`.
+        wanted: not empty while there may be something to read; see `ReadQueue`, like the next two.
+        paused: not empty while a channel is in a pause after a failed read.
+        next_read_at: returns the moment to call `reads` again.
         tally: counts what was lost; shared by the hubs of a bridge.
         windows: the memory of the feeds' windows, within a budget that is shared likewise.
     """
@@ -84,6 +75,7 @@ class HubState:
         self._touched: set[Feed] = set()
         self._reads = ReadQueue(server_of)
         self.wanted = self._reads.wanted
+        self.paused = self._reads.paused
         self.next_read_at = self._reads.next_at
         self._refusals: dict[str, BackendError | ConfigurationError] = {}
         self._served: set[Reader] = set()  # readers whose page has arrived
@@ -269,10 +261,6 @@ class HubState:
                     reader.follower.forget_entries()  # a cursor would keep its last entry in memory
 
     # decisions for the driver
-    def subscribed(self, channels: Iterable[str]) -> None:
-        """Notes that the upstream has subscribed to these channels."""
-        for channel in channels:
-            self.to_subscribe.pop(channel, None)
 
     def unsubscribes(self, now: float) -> list[str]:
         """Takes out the channels whose last reader left long enough ago."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..admission.members import ThreadHost, ThreadMember
@@ -11,7 +11,7 @@ from ..follow.batch import Step
 from ..follow.cursor import NOWHERE
 from ..runtime.locks import refuse_within
 from ..runtime.reports import Report, hold_reports, log_reports, take_reports
-from .state import log_lag
+from .holds import report_progress
 
 if TYPE_CHECKING:
     from ..errors import SSEBridgeError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..follow.follower import Follower
     from ..follow.subscribe_request import SubscribeRequest
     from .alarms import Alarms
-    from .holds import Holds
+    from .holds import Hold
     from .shared_readers import Rendering, SharedReaders, Target
     from .state import HubState
 
@@ -50,7 +50,7 @@ class ThreadReader(ThreadMember):
 
     _hub: ReaderHost
 
-    def __init__(self, hub: ReaderHost, request: SubscribeRequest, follower: Follower, holds: Holds) -> None:
+    def __init__(self, hub: ReaderHost, request: SubscribeRequest, follower: Follower, holds: Sequence[Hold]) -> None:
         super().__init__(hub)
         self.follower = follower
         self.holds = holds
@@ -87,8 +87,7 @@ class ThreadReader(ThreadMember):
         if not idle:
             hub.work()
         if self.follower.cursors[0].pace.policy != "catch_up":  # else the reader skips nothing and holds nobody
-            log_lag(self.follower)
-            self.holds.advance(self.follower)
+            report_progress(self.follower, self.holds)
         return batch
 
     def stands(self) -> None:
@@ -172,7 +171,8 @@ class ThreadReader(ThreadMember):
             self.closed = True
             if self.shared is not None:
                 self.shared.drop(self)
-        self.holds.release()
+        for hold in self.holds:
+            hold.release()
         self._hub.leave(self)
 
     def _remember(self) -> None:

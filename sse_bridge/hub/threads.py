@@ -41,7 +41,7 @@ from ..runtime.locks import new_lock, refuse_within
 from ..runtime.reports import Report, hold_reports, log_reports, take_reports
 from ..runtime.wakers import new_waker
 from .alarms import Alarms
-from .holds import holds_for
+from .holds import holds_of
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
 from .state import HubState, Read, Reader
 from .tally import Tally
@@ -100,7 +100,7 @@ class ThreadHub:
         """
         refuse_within(self.lock)
         reader: ThreadReader | None = None
-        holds = holds_for(self._backend, request)
+        holds = holds_of(self._backend, request)
         try:
             with self.lock:
                 self._open()
@@ -112,7 +112,8 @@ class ThreadHub:
             self._subscribe()
             self._check_open()  # again: a signal handler may have closed the hub before the reader joined
         except BaseException:
-            holds.release()
+            for hold in holds:
+                hold.release()
             if reader is not None:
                 reader.close()
             raise
@@ -298,7 +299,8 @@ class ThreadHub:
             if channels:
                 upstream.subscribe(channels)
                 with self.lock:
-                    self.state.subscribed(channels)  # last: if this call is interrupted, the next one subscribes
+                    for channel in channels:  # last: if this call is interrupted, the next one subscribes
+                        self.state.to_subscribe.pop(channel, None)
             self.admission.link(upstream)
 
     def _housekeep(self) -> None:

@@ -39,20 +39,12 @@ class WindowBudget:
         self._hubs[id(windows)] = windows
         self.part = self._max_bytes // len(self._hubs)
 
-    @property
-    def used(self) -> int:
-        """The bytes that all windows hold, roughly."""
-        return sum([windows.used for windows in self._windows()])
-
     def excess(self, used: int) -> int:
         """The bytes of `used` that a hub must give up now."""
-        hubs = self._windows()
+        found = [known() for known in self._hubs.valuerefs()]  # in one call, since other threads add hubs
+        hubs = [windows for windows in found if windows is not None]
         self.part = self._max_bytes // max(1, len(hubs))
         return max(0, min(sum([windows.used for windows in hubs]) - self._max_bytes, used - self.part))
-
-    def _windows(self) -> list[Windows]:
-        found = [known() for known in self._hubs.valuerefs()]  # in one call, since other threads add hubs
-        return [windows for windows in found if windows is not None]
 
 
 class Windows:

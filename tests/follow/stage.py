@@ -19,7 +19,7 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 def subscribe(state: HubState) -> list[str]:
     """Subscribes to what a hub would, which nothing confirms yet."""
     channels = list(state.to_subscribe)
-    state.subscribed(channels)
+    state.to_subscribe.clear()
     return channels
 
 

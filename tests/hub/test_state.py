@@ -11,8 +11,9 @@ from sse_bridge.events import Position, channel_key
 from sse_bridge.follow.batch import Step
 from sse_bridge.follow.cursor import NOWHERE
 from sse_bridge.follow.subscribe_request import make_request
+from sse_bridge.hub.holds import report_progress
 from sse_bridge.hub.reads import CHECKS_PER_TICK, READS_AT_ONCE
-from sse_bridge.hub.state import HubState, log_lag
+from sse_bridge.hub.state import HubState
 from sse_bridge.records.continuity import Point
 from tests.follow.model import Broker, CheckingReader, announce, settle
 from tests.follow.stage import subscribe
@@ -248,6 +249,6 @@ def test_a_slow_reader_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
                 announce(state, "a", broker.log("a"), [broker.log("a").append()])
             state.changed()
             while state.pull(follower, 10_000) is not None:
-                log_lag(follower)
+                report_progress(follower, ())
     assert follower.dropped > 2
     assert len([record for record in caplog.records if "is slow" in record.getMessage()]) == 1

@@ -87,7 +87,7 @@ def test_heartbeats_count_from_what_the_hub_wrote() -> None:
 
         request = Request(PushMiddleware(app))
         seen = request.read_until(b":\n")
-        wait_for(lambda: bridge.thread_hub().shared_readers.sizes() == [1], what="the hub to write again")
+        wait_for(lambda: len(bridge.thread_hub().shared_readers.members()) == 1, what="the hub to write again")
         bridge.publish("news", 1)
         seen = request.read_until(b"data: 1\n", seen)
         request.read_until(b":\n", seen.rpartition(b"data: 1\n")[2])
@@ -146,7 +146,7 @@ def test_middleware_that_does_something_to_the_body_sees_all_of_it(
     for _ in range(2):
         bridge.publish("news", 1)
         seen = client.read_until(b"data: %b\n" % shown, client.read_until(b"id: ", seen[-1:]))
-        assert bridge.thread_hub().shared_readers.sizes() == []
+        assert not bridge.thread_hub().shared_readers.members()
     bridge.close_channel("news")
     assert b"data: 1\n" not in client.rest()
     assert client.asked > 2
