@@ -159,8 +159,7 @@ class LoopHub:
 
     def readers(self) -> int:
         """The number of readers on this hub, shared or alone."""
-        alone = sum(1 for reader in self.state.readers() if isinstance(reader, LoopReader))
-        return alone + len(self.shared_readers.members())
+        return len(self.shared_readers.readers())
 
     def behind(self) -> int:
         """The entries by which the slowest reader is behind the head; a pushed reader stands with its group."""
@@ -242,7 +241,10 @@ class LoopHub:
     def work(self) -> None:
         """Starts the reads that are due."""
         while not self.closed and (due := self.state.reads(time.monotonic())):
-            self._start(due)
+            task = self.loop.create_task(self._read(due))
+            if not task.done():  # an eager task may be
+                self._reading[task] = due
+                task.add_done_callback(self._never_read)
             if not self.state.wanted:
                 break
 
@@ -262,8 +264,7 @@ class LoopHub:
             return
         self.closed = True
         self.admission.hub_closed()  # its streams may wait for clients that take nothing
-        readers: set[LoopReader] = {reader for reader in self.state.readers() if isinstance(reader, LoopReader)}
-        for reader in readers.union(self.shared_readers.members()):
+        for reader in self.shared_readers.readers():
             reader.close()
         for member in self.admission.state.source_members():
             assert isinstance(member, LoopSourceMember)
@@ -314,12 +315,6 @@ class LoopHub:
         self._retry = None
         self.work()
         self._work_later()
-
-    def _start(self, due: list[Read]) -> None:
-        task = self.loop.create_task(self._read(due))
-        if not task.done():  # an eager task may be
-            self._reading[task] = due
-            task.add_done_callback(self._never_read)
 
     def _never_read(self, task: asyncio.Task[None]) -> None:
         """Notes failed reads of a task that was cancelled before its first step, which runs none of its lines."""

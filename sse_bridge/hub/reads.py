@@ -47,8 +47,14 @@ class ReadQueue:
         self.paused: dict[str, float] = {}
         self._ends: list[tuple[float, str]] = []  # a heap of the same, with some that are over already
 
-    def want(self, channel: str) -> None:
-        """Queues a channel that may have something to read; a channel in a pause is queued at its end anyway."""
+    def want(self, channel: str, *, now: bool = False) -> None:
+        """Queues a channel that may have something to read; a channel in a pause is queued at its end anyway.
+
+        Args:
+            now: ends the pause, since the server answers again.
+        """
+        if now and self._pauses:
+            self._end_pause(channel)
         if channel in self.paused:
             return
         server = None if self._server_of is None else self._server_of(channel)
@@ -56,12 +62,6 @@ class ReadQueue:
         if wanted is None:
             wanted = self.wanted[server] = OrderedDict()
         wanted[channel] = None
-
-    def want_now(self, channel: str) -> None:
-        """Queues a channel and ends its pause, since the server answers again."""
-        if self._pauses:
-            self._end_pause(channel)
-        self.want(channel)
 
     def trip(self, now: float, begin: Callable[[str], T | None]) -> list[T]:
         """The requests of one round trip; empty when nothing is due, or `TRIPS_AT_ONCE` are under way.
@@ -158,43 +158,43 @@ class PositionChecks:
 
     Args:
         feeds: the hub's, by channel.
+
+    Attributes:
+        begins: the last call began a round.
     """
 
     def __init__(self, check_seconds: float, feeds: Mapping[str, Feed]) -> None:
         self._check_seconds = check_seconds
         self._feeds = feeds
+        self.begins = False
         self._queue: list[str] = []
         self._busy: dict[str, None] = {}  # their live messages prove their positions; looked at every tick
         self._due = 0.0
 
-    def begin(self, now: float, read: Iterable[str]) -> bool:
-        """Begins a round of the channels with readers that are not busy, if one is due; returns whether it does."""
-        if self._queue or now < self._due:
-            return False
-        self._due = now + self._check_seconds
+    def due(self, now: float, read: Iterable[str]) -> list[Feed]:
+        """The channels that must be read now: of those that were busy a tick ago, and of the round under way.
+
+        Args:
+            read: the channels with readers, of which the next round takes those that are not busy.
+        """
+        found: list[Feed] = []
         feeds, busy = self._feeds, self._busy
-        self._queue = [
-            channel for channel in read if channel in feeds and channel not in busy and _to_check(feeds[channel])
-        ]
-        return True
-
-    def busy(self) -> list[Feed]:
-        """The channels that were busy a tick ago and must be read now."""
-        due: list[Feed] = []
-        for channel in list(islice(self._busy, BUSY_PER_TICK)):
-            del self._busy[channel]
-            self._look(channel, due)
-            if 2 * len(due) >= CHECKS_PER_TICK:  # the other half is for those that are never busy
+        for channel in list(islice(busy, BUSY_PER_TICK)):
+            del busy[channel]
+            self._look(channel, found)
+            if 2 * len(found) >= CHECKS_PER_TICK:  # the other half is for those that are never busy
                 break
-        return due
-
-    def quiet(self, count: int) -> list[Feed]:
-        """The channels that must be read now, of the next `count` of the round."""
-        due: list[Feed] = []
+        self.begins = not self._queue and now >= self._due
+        if self.begins:
+            self._due = now + self._check_seconds
+            self._queue = [
+                channel for channel in read if channel in feeds and channel not in busy and _to_check(feeds[channel])
+            ]
+        count = CHECKS_PER_TICK - len(found)
         for channel in self._queue[:count]:
-            self._look(channel, due)
+            self._look(channel, found)
         del self._queue[:count]
-        return due
+        return found
 
     def _look(self, channel: str, due: list[Feed]) -> None:
         feed = self._feeds.get(channel)

@@ -199,6 +199,10 @@ class AllSharedReaders:
             del self._by_key[shared.key]
         self.state.leave(shared, time.monotonic())
 
+    def readers(self) -> list[Any]:
+        """All readers of the hub, alone or in a group."""
+        return [reader for reader in self.state.readers() if not isinstance(reader, SharedReaders)] + self.members()
+
     def members(self) -> list[Any]:
         """The readers that share."""
         return [reader for shared in self._by_key.values() for reader in shared.members]

@@ -24,7 +24,7 @@ from ..follow.policies import Pace
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.codec import Announcement
 from ..records.continuity import Page, ReadRequest
-from .reads import CHECKS_PER_TICK, PositionChecks, ReadQueue
+from .reads import PositionChecks, ReadQueue
 from .tally import Tally
 from .windows import WindowBudget, Windows
 
@@ -199,7 +199,7 @@ class HubState:
         if feed is not None:
             feed.confirm()
             self._refusals.pop(channel, None)
-            self._reads.want_now(channel)
+            self._reads.want(channel, now=True)
 
     def lost(self, channels: Sequence[str] | None, error: SSEBridgeError | None = None) -> bool:
         """Notes that the link is gone for these channels; False if that was known already.
@@ -348,13 +348,11 @@ class HubState:
 
     def check_some(self, now: float) -> None:
         """Makes some of the quiet channels prove their position, and windows give way to those of another hub."""
-        checks = self._checks
         if self.windows.used > self.windows.budget.part:
             self._make_room()
-        due = checks.busy()
-        if checks.begin(now, self._readers):
+        due = self._checks.due(now, self._readers)
+        if self._checks.begins:
             self.windows.recount(self.feeds)
-        due += checks.quiet(CHECKS_PER_TICK - len(due))
         for feed in due:
             feed.check()
             self._reads.want(feed.channel)

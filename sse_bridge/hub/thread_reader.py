@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..admission.members import ThreadHost, ThreadMember
-from ..follow.batch import Step
+from ..errors import SSEBridgeError
+from ..follow.batch import Batch, Step
 from ..follow.cursor import NOWHERE
+from ..follow.follower import Follower
+from ..follow.subscribe_request import SubscribeRequest
 from ..runtime.locks import refuse_within
 from ..runtime.reports import Report, hold_reports, log_reports, take_reports
-from .holds import report_progress
-
-if TYPE_CHECKING:
-    from ..errors import SSEBridgeError
-    from ..follow.batch import Batch
-    from ..follow.follower import Follower
-    from ..follow.subscribe_request import SubscribeRequest
-    from .alarms import Alarms
-    from .holds import Hold
-    from .shared_readers import Rendering, SharedReaders, Target
-    from .state import HubState
+from .alarms import Alarms
+from .holds import Hold, report_progress
+from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
+from .state import HubState
 
 
 class ReaderHost(ThreadHost, Protocol):
@@ -29,10 +25,9 @@ class ReaderHost(ThreadHost, Protocol):
 
     state: HubState
     alarms: Alarms[ThreadReader]
+    shared_readers: AllSharedReaders
 
     def check_process(self) -> None: ...
-
-    def join_shared(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool: ...
 
     def leave(self, reader: ThreadReader) -> None: ...
 
@@ -106,7 +101,20 @@ class ThreadReader(ThreadMember):
 
     def join_shared(self, target: Target, rendering: Rendering) -> bool:
         """Lets the hub write to `target`, on the thread that brings live messages; False: the reader stays alone."""
-        return self._hub.join_shared(self, target, rendering)
+        self._hub.check_process()
+        refuse_within(self._hub.lock)
+        reports: list[Report] = []
+        try:
+            with self._hub.lock:
+                if self.closed:
+                    return False
+                hold_reports()
+                try:
+                    return self._hub.shared_readers.join(self, target, rendering)
+                finally:
+                    reports = take_reports()
+        finally:
+            log_reports(reports)
 
     def alone(self, due: Callable[[float], bool]) -> bool:
         """Whether the reader is not shared; closes a reader whose group failed.

@@ -38,11 +38,11 @@ from ..records.continuity import Page
 from ..runtime import forks
 from ..runtime.daemon import Daemon
 from ..runtime.locks import new_lock, refuse_within
-from ..runtime.reports import Report, hold_reports, log_reports, take_reports
+from ..runtime.reports import hold_reports, log_reports, take_reports
 from ..runtime.wakers import new_waker
 from .alarms import Alarms
 from .holds import holds_of
-from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
+from .shared_readers import AllSharedReaders, SharedReaders
 from .state import HubState, Read, Reader
 from .tally import Tally
 from .thread_reader import ThreadReader
@@ -143,24 +143,7 @@ class ThreadHub:
     def readers(self) -> int:
         """The number of readers on this hub."""
         with self.lock:
-            return len(self._all_readers())
-
-    def join_shared(self, reader: ThreadReader, target: Target, rendering: Rendering) -> bool:
-        """See `AllSharedReaders.join`."""
-        self.check_process()
-        refuse_within(self.lock)
-        reports: list[Report] = []
-        try:
-            with self.lock:
-                if reader.closed:
-                    return False
-                hold_reports()
-                try:
-                    return self.shared_readers.join(reader, target, rendering)
-                finally:
-                    reports = take_reports()
-        finally:
-            log_reports(reports)
+            return len(self.shared_readers.readers())
 
     def behind(self) -> int:
         """The entries by which the slowest reader is behind the head."""
@@ -198,7 +181,7 @@ class ThreadHub:
         if self.inherited:
             return
         with self.lock:
-            readers, members = self._all_readers(), self.admission.state.source_members()
+            readers, members = self.shared_readers.readers(), self.admission.state.source_members()
         for reader in readers:
             reader.close()
         for member in members:
@@ -268,11 +251,6 @@ class ThreadHub:
         """Lets a reader close itself; called under the lock, which `close` takes."""
         reader.failed = True
         reader.wake()
-
-    def _all_readers(self) -> list[ThreadReader]:
-        """The readers, alone or shared; called under the lock."""
-        alone = [reader for reader in self.state.readers() if isinstance(reader, ThreadReader)]
-        return alone + self.shared_readers.members()
 
     def _open(self) -> None:
         """Starts the housekeeping thread for a new reader; called under the lock."""

@@ -14,7 +14,7 @@ import pytest
 
 from sse_bridge import Bridge, Event
 from sse_bridge.errors import BackendUnavailable
-from sse_bridge.hub import loop, state, threads
+from sse_bridge.hub import holds, loop, threads
 from tests.hub.scenarios import disregard_threads, our_threads
 from tests.support.wait import await_for
 
@@ -151,11 +151,11 @@ def hub_locked_when_logging(bridge: Bridge) -> Iterator[list[bool]]:
 
     seen: list[bool] = []
     handler = Looks()
-    state.logger.addHandler(handler)
+    holds.logger.addHandler(handler)
     try:
         yield seen
     finally:
-        state.logger.removeHandler(handler)
+        holds.logger.removeHandler(handler)
 
 
 def test_what_a_log_handler_publishes_about_a_slow_reader_finds_the_hub_free() -> None:

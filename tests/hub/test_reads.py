@@ -27,7 +27,7 @@ def test_a_channel_that_fails_waits_alone() -> None:
     assert 0 < when <= PAUSE_SECONDS[0]
     assert queue.trip(when, str) == ["bad"]
     assert not queue.failed("bad", when), "only the first failure is news"
-    queue.want_now("bad")
+    queue.want("bad", now=True)
     assert queue.has_due, "the server answers again"
 
 
@@ -108,7 +108,7 @@ def test_nothing_that_is_wanted_is_forgotten(steps: list[tuple[str, int]]) -> No
             queue.want(channel)
             model.wanted.add(channel)
         elif step == "now":
-            queue.want_now(channel)
+            queue.want(channel, now=True)
             model.wanted.add(channel)
         elif step == "trip":
             trip = queue.trip(now, lambda each: None if each in model.under_way else each)
