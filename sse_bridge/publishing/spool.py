@@ -192,16 +192,12 @@ class Spool:
                 letter.batch = letter.batch._replace(unknown_since=since)
 
     def stored(self, letters: Sequence[DeadLetter], error: SSEBridgeError | None, now: float) -> None:
-        """Takes the outcome of storing dead letters in the broker."""
+        """Takes the outcome of storing dead letters in the broker, or of publishing them again."""
         if error is not None:
             self._store_from = now + REST_SECONDS
             return
         gone = {letter.name for letter in letters}
         self.letters = deque([letter for letter in self.letters if letter.name not in gone])
-
-    def forget(self, letters: Sequence[DeadLetter]) -> None:
-        """Drops dead letters that were published again."""
-        self.stored(letters, None, 0.0)
 
     def give_up(self) -> int:
         """Empties the spool at the bridge's end; returns the number of lost events, dead letters included."""

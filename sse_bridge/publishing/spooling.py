@@ -134,7 +134,7 @@ class Spooling:
         """Drops dead letters of this process that were published again."""
         spool = self.spool  # first: in a forked child the property makes a new lock
         with self._lock:
-            spool.forget(letters)
+            spool.stored(letters, None, 0.0)
 
     # the end
 

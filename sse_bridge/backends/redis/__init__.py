@@ -10,7 +10,7 @@ is a duplicate event. From the bottom up, first the modules without I/O:
     breaker     circuit breakers per server
     link        a live link: lost, and found again  placement   which cluster node carries which subscription
     retries     refused subscriptions               retention   a prefix's retention, and the layout's version
-    startup     checks at the first use             connecting  arguments and errors of redis-py's connections
+    startup     checks at the first use             connecting  redis-py's connections and their errors
     letter_box  dead letters                        slots       the limit of connections per process
 
 and the drivers, which only carry bytes, for threads and for asyncio:

@@ -15,7 +15,7 @@ import redis.asyncio
 from .breaker import PROBE_SECONDS, Breakers
 from .call_round import CallRound
 from .calls import Call
-from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, abort_on_close, connection_arguments, connection_class
+from .connecting import CONNECT_SECONDS, LINK_ERRORS, READ_SIZE, abort_on_close, new_connection
 from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
 from .routes import Discovery, Routes
@@ -41,8 +41,7 @@ class Connection:
 
     @classmethod
     async def open(cls, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> Connection:
-        kind = connection_class(redis.asyncio, target, address)
-        made: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
+        made = new_connection(redis.asyncio, target, address, timeout, sentinel=sentinel)
         try:
             await made.connect()
             return cls(address, made._reader, made._writer)

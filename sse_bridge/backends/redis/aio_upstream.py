@@ -53,7 +53,7 @@ class LinkRunner:
     server.
 
     Args:
-        on_dropped: takes the channels that this server gave up; None: there is no other server.
+        on_dropped: takes the channels that this server gave up, where there is another.
         on_failure: called after each attempt to connect that failed.
     """
 
@@ -61,8 +61,8 @@ class LinkRunner:
         self,
         connect: Callable[[], Awaitable[Connection]],
         link: PubSubLink,
-        on_dropped: Callable[[list[str]], None] | None = None,
-        on_failure: Callable[[], None] | None = None,
+        on_dropped: Callable[[list[str]], None] = lambda channels: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._link = link
@@ -110,8 +110,7 @@ class LinkRunner:
             except LINK_ERRORS as error:
                 why = f"no connection: {error}"
                 fatal = permanent_error(error)
-                if self._on_failure is not None:
-                    self._on_failure()
+                self._on_failure()
             else:
                 try:
                     await self._carry(connection)
@@ -154,8 +153,7 @@ class LinkRunner:
         link.changed = False
         if link.dropped:
             dropped, link.dropped = link.dropped, []
-            if self._on_dropped is not None:
-                self._on_dropped(dropped)
+            self._on_dropped(dropped)
         if link.retry_at < self._watched_until:
             self._watch()
 

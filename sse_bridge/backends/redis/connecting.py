@@ -1,4 +1,4 @@
-"""Arguments for redis-py's connection classes, and the meaning of their failures; no I/O.
+"""Connections of redis-py before they connect, and the meaning of their failures; no I/O.
 
 redis-py makes the connection (names, TCP, TLS, user, database) with its own retries off, which would repeat an append
 whose answer was lost, and so duplicate the event. From then on the drivers read and write the socket themselves.
@@ -44,33 +44,24 @@ class NotSentError(ConnectionError):
     """The connection was dead before it took a byte: nothing was executed."""
 
 
-def connection_class(library: Any, target: Target, address: Address) -> Any:
-    """The connection class of `library` (``redis`` or ``redis.asyncio``) for this address."""
-    if is_socket(address):
-        return library.connection.UnixDomainSocketConnection
-    return library.SSLConnection if target.tls else library.Connection
-
-
-def is_socket(address: Address) -> bool:
-    """Whether the address is the path of a Unix socket."""
-    return address[0].startswith("/")
-
-
 class NotAwayError(ConnectionError):
     """No connection for a local reason, which must not open the server's breaker."""
 
 
-def connection_arguments(target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> dict[str, Any]:
-    """Keyword arguments for `connection_class` of redis-py 5 to 8, sync or asyncio."""
-    return {
+def new_connection(library: Any, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> Any:
+    """A connection of redis-py 5 to 8, not yet connected; `library` is ``redis`` or ``redis.asyncio``."""
+    options = {
         **(target.sentinel_options if sentinel else target.options),
-        **({"path": address[0]} if is_socket(address) else {"host": address[0], "port": address[1]}),
         "db": 0 if sentinel else target.database,
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, CONNECT_SECONDS),
         **_DRIVER,
         "protocol": 2,  # RESP3 gives pub/sub messages another shape
     }
+    host, port = address
+    if host.startswith("/"):
+        return library.connection.UnixDomainSocketConnection(path=host, **options)
+    return (library.SSLConnection if target.tls else library.Connection)(host=host, port=port, **options)
 
 
 def permanent_error(error: BaseException) -> BackendError | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from ...admission.contract import CONTROL
@@ -68,23 +68,19 @@ class PubSubLink:
         self.wanted.update(names)
         return self._ask(self._subscribe, names) if self._open else b""
 
-    def unsubscribe(self, channels: Iterable[str]) -> bytes:
+    def unsubscribe(self, channels: Sequence[str]) -> bytes:
         """Drops channels; returns what to send now."""
-        names = []
         for channel in channels:
-            name = self._keys.of(channel)[0]
             self._retries.settled(channel)
-            if self.wanted.pop(name, None) is not None:
-                names.append(name)
-        return self._ask(self._unsubscribe, names) if self._open else b""
+        names = [self._keys.of(channel)[0] for channel in channels]
+        dropped = [name for name in names if self.wanted.pop(name, None) is not None]
+        return self._ask(self._unsubscribe, dropped) if self._open else b""
 
     def _ask(self, command: bytes, names: Iterable[bytes]) -> bytes:
         # One command per channel: an error then concerns that channel alone, and channels of a cluster differ in slots.
-        sent = []
-        for name in names:
-            self._asked.append((command, name))
-            sent.append(pack((command, name)))
-        return b"".join(sent)
+        asked = [(command, name) for name in names]
+        self._asked += asked
+        return b"".join([pack(each) for each in asked])
 
     def opened(self, now: float) -> bytes:
         """Begins a new connection; returns the bytes to send on it."""
@@ -95,7 +91,7 @@ class PubSubLink:
         self._pinged_at = None
         self._retries.begin()
         self.retry_at = math.inf
-        return self._ask(self._subscribe, list(self.wanted))
+        return self._ask(self._subscribe, self.wanted)
 
     def lost(self, why: str, error: SSEBridgeError | None = None) -> float:
         """Reports a lost or failed connection; returns the seconds until the next attempt.

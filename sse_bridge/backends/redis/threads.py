@@ -28,8 +28,7 @@ from .connecting import (
     NotAwayError,
     NotSentError,
     abort_on_close,
-    connection_arguments,
-    connection_class,
+    new_connection,
 )
 from .exchange import Exchange
 from .resp import ReplyError, new_reader, pack
@@ -50,8 +49,7 @@ class Connection:
     socket: Any = None
 
     def __init__(self, target: Target, address: Address, timeout: float, *, sentinel: bool = False) -> None:
-        kind = connection_class(redis, target, address)
-        made: Any = kind(**connection_arguments(target, address, timeout, sentinel=sentinel))
+        made = new_connection(redis, target, address, timeout, sentinel=sentinel)
         made.connect()
         self.slot: Slot | None = None
         self._made = made  # kept: its finalizer would swallow an exception out of a signal handler

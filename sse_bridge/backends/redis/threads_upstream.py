@@ -43,7 +43,7 @@ class LinkRunner:
 
     Args:
         sink_lock: held while the sink is called, shared by all runners of an upstream.
-        on_dropped: takes the channels that this server gave up; None: there is no other server.
+        on_dropped: takes the channels that this server gave up, where there is another.
         on_failure: called after each attempt to connect that failed.
     """
 
@@ -52,8 +52,8 @@ class LinkRunner:
         connect: Callable[[], Connection],
         link: PubSubLink,
         sink_lock: threading.RLock,
-        on_dropped: Callable[[list[str]], None] | None = None,
-        on_failure: Callable[[], None] | None = None,
+        on_dropped: Callable[[list[str]], None] = lambda channels: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._link = link
@@ -125,8 +125,7 @@ class LinkRunner:
                 except LINK_ERRORS as error:
                     why = f"no connection: {error}"
                     fatal = permanent_error(error)
-                    if self._on_failure is not None:
-                        self._on_failure()
+                    self._on_failure()
                 except Exception as error:
                     log.exception("connecting the live link failed unexpectedly; another attempt follows")
                     why = repr(error)
@@ -224,5 +223,4 @@ class LinkRunner:
             self._link.received(data, time.monotonic())
         if self._link.dropped:
             dropped, self._link.dropped = self._link.dropped, []
-            if self._on_dropped is not None:
-                self._on_dropped(dropped)
+            self._on_dropped(dropped)
