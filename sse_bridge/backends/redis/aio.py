@@ -58,7 +58,7 @@ class Connection:
         try:
             self.writer.write(exchange.payload)
             gets = self._replies.gets
-            while exchange.open:
+            while exchange.waiting:
                 while (reply := gets()) is False:
                     data = await self.reader.read(READ_SIZE)
                     if not data:

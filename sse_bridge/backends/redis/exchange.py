@@ -83,23 +83,19 @@ class Exchange:
         self.payload = b"".join([command.command(now) for command in commands])
         self.wrong_routes = False  # whether a reply showed that this server is not, or no longer, the one to ask
         self._address = address
-        self._waiting = deque(commands)
+        self.waiting = deque(commands)  # for their replies
         self._skip = bool(commands[0].ask)
-
-    @property
-    def open(self) -> bool:
-        return bool(self._waiting)
 
     def replied(self, reply: Any) -> None:
         if self._skip:  # the reply to ASKING
             self._skip = False
             return
-        if self._waiting.popleft().replied(reply, self._address):
+        if self.waiting.popleft().replied(reply, self._address):
             self.wrong_routes = True
-        self._skip = bool(self._waiting and self._waiting[0].ask)
+        self._skip = bool(self.waiting and self.waiting[0].ask)
 
     def broke(self, error: BaseException) -> None:
-        for command in self._waiting:
+        for command in self.waiting:
             command.broke(error)
 
 

@@ -177,7 +177,7 @@ class Client:
         exchange = Exchange(calls, address, now)
         try:
             connection.send(exchange.payload, max(0.05, min(self._attempt_seconds, deadline - now)))
-            while exchange.open:
+            while exchange.waiting:
                 exchange.replied(connection.reply())
         except LINK_ERRORS as error:
             connection.abort()

@@ -318,7 +318,7 @@ class TestExchange:
         pair = [AppendCall(codec, batch(name, b"1")) for name in "ab"]
         exchange, _ = self.exchange(*pair)
         exchange.replied(ReplyError("NOSCRIPT No matching script."))
-        assert not exchange.open
+        assert not exchange.waiting
         assert not any(call.done or call.pause for call in pair)
         exchange, commands = self.exchange(*pair)
         assert [command[:2] for command in commands] == [[b"EVAL", codec.append_each_script.source]]

@@ -46,7 +46,7 @@ def test_an_answer_that_means_nothing_is_the_error_of_its_call() -> None:
     exchange = Exchange(calls, ("127.0.0.1", 1), 0.0)
     exchange.replied([b"an answer", b"of another version"])
     exchange.replied([b"epoch123", 0, b"0", 0, 1, 1, 0, []])
-    assert not exchange.open
+    assert not exchange.waiting
     assert isinstance(calls[0].error, BackendError)
     assert "'odd'" in str(calls[0].error)
     assert calls[1].outcome().epoch == b"epoch123"
