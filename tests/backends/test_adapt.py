@@ -128,3 +128,12 @@ class Unheard:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: None
+
+
+@pytest.mark.parametrize("kind", [SyncOnly, AsyncOnly])
+def test_optional_parts_are_the_backends_own(kind: Any) -> None:
+    backend = kind()
+    assert getattr(both_colours(backend), "server_of", None) is None
+    assert not getattr(both_colours(backend), "can_control", False)
+    backend.server_of = len
+    assert getattr(both_colours(backend), "server_of", None) is len
