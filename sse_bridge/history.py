@@ -18,6 +18,7 @@ from .filters import Filter
 from .follow.batch import ENTRY, GAP, Delivery
 from .follow.subscribe_request import make_request
 from .part import Part
+from .records.codec import id_part
 from .records.continuity import (
     DIVERGED,
     INVALID,
@@ -31,7 +32,6 @@ from .records.continuity import (
     in_life,
     judge,
 )
-from .records.ids import id_part
 from .subscription import event_of
 
 MAX_HISTORY: Final = 10_000

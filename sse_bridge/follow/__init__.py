@@ -1,7 +1,7 @@
 """Decisions on a reader's next events, without I/O, threads or a clock: time comes in as an argument.
 
-window             the recent entries of a channel that a process shares among its readers (entry_store: the entries;
-                   evicted_checks: checks and visibilities of evicted ones)
+window             the recent entries of a channel that a process shares among its readers (evicted_checks: checks and
+                   visibilities of evicted ones)
 feed               a process's knowledge of a channel, and the reads that are due
 policies           what a reader that is too slow gets
 cursor             one reader on one channel (start_point: where it begins; kept: its part of a page)

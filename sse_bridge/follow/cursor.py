@@ -18,6 +18,7 @@ from typing import Final
 
 from ..events import NO_EPOCH, Entry, Position, channel_key
 from ..filters import Filter
+from ..records.codec import id_part
 from ..records.continuity import (
     DIVERGED,
     EPOCH,
@@ -35,7 +36,6 @@ from ..records.continuity import (
     lost_life,
     point_of,
 )
-from ..records.ids import id_part
 from .evicted_checks import visible
 from .feed import Feed
 from .kept import FRAME_OVERHEAD, KeptPage
@@ -123,11 +123,6 @@ class Cursor:
         self._skip_to: int | None = None  # the policy's target offset, until a page tells the check there
 
     # waiting
-
-    @property
-    def resolved(self) -> bool:
-        """Whether the log has told how the point continues."""
-        return self.ended or self.gap is not None or self.serial != NOWHERE or self._page is not None
 
     @property
     def in_window(self) -> bool:
@@ -233,9 +228,10 @@ class Cursor:
         return max(0, window.head.offset - point.offset)
 
     def copy(self) -> Cursor:
-        """Another cursor in the same place, without the kept page: a page shared by two would advance for both."""
+        """Another cursor in the same place, without the kept page, which would advance for both, and without an entry."""
         other = copy(self)
         other._page = None
+        other.point = self.point and point_of(self.point)
         return other
 
     # delivering

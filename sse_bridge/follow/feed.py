@@ -285,14 +285,11 @@ class Feed:
 
     def _apply_up_to(self, page: Page) -> None:
         """Pushes entries kept aside that are no newer than the page and continue the window: the log may have lost them."""
-        window, taken = self.window, 0
-        for announcement in self._aside:
-            if window is None or announcement.top > page.top or not _goes_on(announcement, window.head):
-                break
+        window, aside = self.window, self._aside
+        while aside and window is not None and aside[0].top <= page.top and _goes_on(aside[0], window.head):
+            announcement = aside.pop(0)
+            self.aside_bytes -= sum([entry.size for entry in announcement.entries])
             self._apply(announcement)
-            taken += 1
-        self.aside_bytes -= sum([entry.size for each in self._aside[:taken] for entry in each.entries])
-        del self._aside[:taken]
 
     def _may_be_heard(self, gap: Gap) -> bool:
         """Whether entries that a page lacks may still be announced: nothing is known to be lost, and this is the first look."""

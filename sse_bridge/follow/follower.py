@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from ..events import END_TYPE, Entry
 from ..filters import Filter
+from ..records.codec import id_part
 from ..records.continuity import point_of
-from ..records.ids import id_part
 from .batch import END, ENTRY, GAP, POSITION, Batch, BatchCache, Delivery, Step
 from .cursor import NOWHERE, Cursor
 from .kept import FRAME_OVERHEAD
@@ -38,7 +38,7 @@ class Follower:
     def ready(self) -> bool:
         """Whether every channel is subscribed and its log read, so that the stream can open."""
         # a list: every cursor must ask
-        return all([cursor.find_place() and cursor.resolved for cursor in self.cursors])
+        return all([cursor.find_place() for cursor in self.cursors])
 
     @property
     def finished(self) -> bool:
@@ -101,9 +101,7 @@ class Follower:
 
     def copy(self) -> Follower:
         """Another follower in the same place, which keeps no entry since it may stay there for long."""
-        other = Follower([cursor.copy() for cursor in self.cursors], self.filter, self._tell_hidden_after)
-        other.forget_entries()
-        return other
+        return Follower([cursor.copy() for cursor in self.cursors], self.filter, self._tell_hidden_after)
 
     def forget_entries(self) -> None:
         """Keeps positions only, so that an entry evicted from all windows can be freed."""

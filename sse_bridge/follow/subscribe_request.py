@@ -14,7 +14,7 @@ from ..config import MAX_QUEUE_SIZE, Policy, Settings
 from ..errors import InvalidChannel, InvalidInput, InvalidPosition, TooManyChannels
 from ..events import Position, channel_key, check_channel
 from ..filters import PUBLIC, Filter
-from ..records.ids import positions_for
+from ..records.codec import positions_for
 from .start_point import StartPoint
 
 INTERNED_CHARACTERS: Final = 1024  # of names and id: they are strangers' texts, and 256 requests stay

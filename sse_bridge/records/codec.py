@@ -1,6 +1,7 @@
-"""The stored record and the announcement: entries to bytes and back. Pure; the append script makes the same bytes.
+"""Entries and positions to bytes and back: the stored record, the announcement, and the id. Pure.
 
-A record keeps its header apart from its data, so that routing, filters and replay parse no data::
+The append script makes the same records and announcements. A record keeps its header apart from its data, so that
+routing, filters and replay parse no data::
 
     1 <offset> <prev> <ms> <check> <visibility><kind> <type>\\n<data>
 
@@ -13,20 +14,31 @@ An announcement of one entry is its record: `prev` identifies the history, since
 of an epoch (its `prev` is always ``0``), several entries, and those too large to travel are announced as::
 
     <epoch> <top> <length> <length> …\\n<record><record>…
+
+An id holds the positions of all channels of a connection in one opaque string::
+
+    <key>-<epoch>-<offset>-<check>[-e] . <key>-<epoch>-<offset>-<check>[-e] . …
+
+Parts of channels that the stream does not follow are ignored; channels without a part begin at the request's start. An
+id that is malformed, or has no part of this stream's channels, is invalid: the reader gets a gap.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
 from ..errors import ForeignRecord
-from ..events import GENESIS, NAME_RULE, Entry, Visibility
+from ..events import GENESIS, NAME_RULE, Entry, Position, Visibility, channel_key
+from .continuity import Point
+
+MAX_ID_BYTES: Final = 4096  # nginx and gunicorn refuse header lines above 8 kB, which ends an EventSource for good
 
 _NAME: Final = re.compile(NAME_RULE)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9]{1,16}")
+_PART: Final = re.compile(r"([a-z2-7]{8})-([A-Za-z0-9]{1,16})-(0|[1-9][0-9]{0,15})-([A-Za-z0-9]{1,16})(-e)?", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -158,3 +170,32 @@ def decode_announcement(payload: bytes) -> Announcement:
         return Announcement(epoch, int(top), entries)
     except ValueError as error:
         raise ForeignRecord(f"expected an announcement, got {payload[:80]!r}: {error}") from None
+
+
+def parse_id(text: str) -> dict[str, Position] | None:
+    """The positions in an id by channel key; None if the id is malformed. Bounded work for any input."""
+    if not text or len(text) > MAX_ID_BYTES:
+        return None
+    positions: dict[str, Position] = {}
+    for part in text.split("."):
+        match = _PART.fullmatch(part)
+        if match is None or match[1] in positions:
+            return None
+        positions[match[1]] = Position(match[1], match[2], int(match[3]), match[4], match[5] is not None)
+    return positions
+
+
+def positions_for(channels: Sequence[str], text: str | None) -> tuple[list[Position | None], bool]:
+    """One position (or None) per channel, and whether the id was invalid for this stream."""
+    if text is None or text == "":
+        return [None] * len(channels), False
+    known = parse_id(text)
+    found = [None if known is None else known.get(channel_key(channel).decode()) for channel in channels]
+    return found, all(position is None for position in found)
+
+
+def id_part(key: bytes, point: Point | Entry, ended: bool) -> bytes:
+    """One channel's part of an id."""
+    if ended:
+        return b"%b-%b-%d-%b-e" % (key, point.epoch, point.offset, point.check)
+    return b"%b-%b-%d-%b" % (key, point.epoch, point.offset, point.check)

@@ -12,9 +12,8 @@ from sse_bridge.follow.batch import END, ENTRY, GAP, Delivery
 from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.state import HubState
-from sse_bridge.records.codec import Announcement, decode_announcement, record_of
+from sse_bridge.records.codec import Announcement, decode_announcement, parse_id, record_of
 from sse_bridge.records.continuity import Gap, Page, Point, ReadRequest, end_stands, in_life
-from sse_bridge.records.ids import parse_id
 
 SETTINGS = Settings(replay_size=40, window_bytes=4096, linger_seconds=1000, max_channels=80, max_write_bytes=1024)
 T0 = 1000.0

@@ -56,7 +56,8 @@ class Stage:
         for feed in self.state.feeds.values():
             for cursor in feed.waiting():
                 assert isinstance(cursor, Cursor)
-                assert not cursor.resolved, "it moved on and is still in the queue"
+                moved_on = cursor.ended or cursor.gap is not None or cursor.in_window or cursor.kept_bytes
+                assert not moved_on, "it is still in the queue"
 
     def finish(self) -> None:
         """All that is late comes, the link is looked after, every position is checked, and everybody reads."""

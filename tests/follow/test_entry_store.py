@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sse_bridge.events import VISIBILITY_OF_CODE, Entry
-from sse_bridge.follow.entry_store import CHUNK, KEPT, RECORD_BYTES, EntryStore, object_size
+from sse_bridge.follow.window import CHUNK, KEPT, RECORD_BYTES, EntryStore, object_size
 from sse_bridge.records.codec import decode_announcement, record_of
 
 from .test_continuity import EPOCH, chain

@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sse_bridge.config import Policy
 from sse_bridge.events import END_TYPE
 from sse_bridge.filters import PUBLIC, ByType, Filter
-from sse_bridge.follow import entry_store
+from sse_bridge.follow import window
 from sse_bridge.follow.cursor import Cursor
 from sse_bridge.follow.feed import Feed
 from sse_bridge.hub.state import HubState
@@ -37,9 +37,9 @@ class Interleavings(RuleBasedStateMachine):
         windows_bytes=st.sampled_from([10**9, 10**9, 2000, 400, 0]),
     )
     def begin(self, packing: tuple[int, int, int], windows_bytes: int) -> None:
-        self.sizes = (entry_store.KEPT, entry_store.CHUNK, entry_store.RECORD_BYTES)
+        self.sizes = (window.KEPT, window.CHUNK, window.RECORD_BYTES)
         # as they are, few entries would ever be packed
-        entry_store.KEPT, entry_store.CHUNK, entry_store.RECORD_BYTES = packing
+        window.KEPT, window.CHUNK, window.RECORD_BYTES = packing
         self.broker = Broker()
         self.state = HubState(SETTINGS, budget=WindowBudget(windows_bytes))
         self.link_up = True
@@ -186,7 +186,7 @@ class Interleavings(RuleBasedStateMachine):
             for feed in self.state.feeds.values():
                 for cursor in feed.waiting():
                     assert isinstance(cursor, Cursor)
-                    assert not cursor.resolved
+                    assert (cursor.ended, cursor.gap, cursor.in_window, cursor.kept_bytes) == (False, None, False, 0)
 
     @rule()
     def tick(self) -> None:
@@ -258,7 +258,7 @@ class Interleavings(RuleBasedStateMachine):
             for reader in self.active:
                 reader.check_settled()
         finally:
-            entry_store.KEPT, entry_store.CHUNK, entry_store.RECORD_BYTES = self.sizes
+            window.KEPT, window.CHUNK, window.RECORD_BYTES = self.sizes
 
     # inside
 

@@ -13,9 +13,8 @@ from sse_bridge.follow.feed import Feed
 from sse_bridge.follow.follower import Follower
 from sse_bridge.follow.policies import Pace
 from sse_bridge.follow.start_point import StartPoint
-from sse_bridge.records.codec import Announcement
+from sse_bridge.records.codec import Announcement, positions_for
 from sse_bridge.records.continuity import Page
-from sse_bridge.records.ids import positions_for
 from tests.follow.model import T0, CheckingReader, id_of
 from tests.follow.stage import Stage
 

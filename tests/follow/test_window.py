@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sse_bridge.events import Entry
-from sse_bridge.follow.entry_store import RECORD_BYTES
 from sse_bridge.follow.evicted_checks import EVICTED_LENGTH
-from sse_bridge.follow.window import Window
+from sse_bridge.follow.window import RECORD_BYTES, Window
 from sse_bridge.records.codec import record_of
 from sse_bridge.records.continuity import Point
 

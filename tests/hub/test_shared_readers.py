@@ -11,7 +11,7 @@ from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.shared_readers import AllSharedReaders, SharedReaders
 from sse_bridge.hub.state import HubState
 from sse_bridge.hub.windows import WindowBudget
-from sse_bridge.records.ids import parse_id
+from sse_bridge.records.codec import parse_id
 from sse_bridge.streams.channels.script import payload, renderer
 from sse_bridge.testing.parser import SSEParser
 from sse_bridge.wire.sse import SSE_FORMAT

@@ -13,8 +13,7 @@ from sse_bridge import Settings
 from sse_bridge.errors import ForeignRecord, InvalidInput, NotAuthenticated
 from sse_bridge.events import Entry
 from sse_bridge.filters import PUBLIC
-from sse_bridge.records.codec import decode_announcement, decode_record
-from sse_bridge.records.ids import parse_id
+from sse_bridge.records.codec import decode_announcement, decode_record, parse_id
 from sse_bridge.streams.websockets.messages import parse_command
 from sse_bridge.tokens import _claims
 from sse_bridge.wire import JSON_ARRAY_FORMAT, NDJSON_FORMAT, SSE_FORMAT, TEXT_FORMAT, WEBSOCKET_FORMAT

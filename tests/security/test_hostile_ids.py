@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sse_bridge import Bridge
-from sse_bridge.records.ids import MAX_ID_BYTES, parse_id
+from sse_bridge.records.codec import MAX_ID_BYTES, parse_id
 from sse_bridge.streams import StreamRequest, stream_channels
 from tests.security.conftest import Site
 from tests.support.servers import serve

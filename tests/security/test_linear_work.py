@@ -24,7 +24,7 @@ from sse_bridge.errors import SSEBridgeError
 from sse_bridge.events import _known_good, check_channel, check_type
 from sse_bridge.filters import ByType
 from sse_bridge.follow import subscribe_request
-from sse_bridge.records.ids import positions_for
+from sse_bridge.records.codec import positions_for
 from sse_bridge.redaction import RedactTokens, redact
 from sse_bridge.streams import MAX_ORIGIN_CHARACTERS, Cors, StreamRequest, check_origin, lower_headers
 from sse_bridge.streams.http import request

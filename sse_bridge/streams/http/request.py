@@ -15,7 +15,7 @@ from ...config import Policy
 from ...errors import InvalidInput
 from ...filters import Filter, for_browsers
 from ...follow.subscribe_request import SubscribeRequest
-from ...records.ids import MAX_ID_BYTES
+from ...records.codec import MAX_ID_BYTES
 from ..lifecycle.bridge_protocol import BridgeProtocol
 
 MAX_QUERY_CHARACTERS: Final = 65_536  # no server lets more through; an id takes 4 kB, 80 names take 16 kB

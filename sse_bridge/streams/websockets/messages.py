@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...errors import InvalidInput
 from ...events import check_channel
-from ...records.ids import MAX_ID_BYTES
+from ...records.codec import MAX_ID_BYTES
 from ...wire import WEBSOCKET_FORMAT
 
 MAX_LAST: Final = 10_000_000
