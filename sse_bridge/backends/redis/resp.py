@@ -110,4 +110,4 @@ def _hiredis_pack(command: Iterable[bytes | str | int]) -> bytes:
 
 
 new_reader = PurePythonReader if hiredis is None else _hiredis_reader
-pack = pack_python if hiredis is None or not hasattr(hiredis, "pack_command") else _hiredis_pack
+pack = pack_python if hiredis is None else _hiredis_pack

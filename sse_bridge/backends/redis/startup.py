@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any, Final
 
 from ...errors import BackendUnavailable, ConfigurationError
@@ -118,17 +119,14 @@ class Probe:
 
 def eviction_policy(info: Any) -> str | None:
     """The server's maxmemory-policy, with a warning if it would delete logs; None where INFO is not allowed."""
-    if not isinstance(info, bytes):
+    found = re.search(rb"^maxmemory_policy:([^\r]*)", info, re.MULTILINE) if isinstance(info, bytes) else None
+    if found is None:
         return None
-    for line in info.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name == b"maxmemory_policy":
-            policy = value.decode("ascii", "replace")
-            if policy != "noeviction":
-                log.warning(
-                    "Redis has maxmemory-policy %s: when memory runs short it deletes logs, and readers see gaps; "
-                    "set it to noeviction",
-                    policy,
-                )
-            return policy
-    return None
+    policy = found[1].decode("ascii", "replace")
+    if policy != "noeviction":
+        log.warning(
+            "Redis has maxmemory-policy %s: when memory runs short it deletes logs, and readers see gaps; "
+            "set it to noeviction",
+            policy,
+        )
+    return policy
