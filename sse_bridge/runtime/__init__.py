@@ -3,7 +3,7 @@
 locks        locks that an exception out of a signal handler cannot leave held
 daemon       daemon threads whose start is all or nothing
 forks        resetting per-process state in a forked child, once
-wakers       wake-ups for waiting threads and greenlets
+wakers       wake-ups for waiting threads, greenlets and tasks
 containment  exceptions of an application's code that must not cross a thread or task as they are
 reports      exceptions of predicates, logged once the locks are released
 chance       jitter

@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from sse_bridge import Bridge
 from sse_bridge.errors import AsyncContextError
-from sse_bridge.streams.sources.drivers import LoopWaker
+from sse_bridge.runtime.wakers import LoopWaker
 from tests.streams.driver_cases import Steps, async_body, open_bridge, source_threads, sync_body, user
 from tests.support.gevent_run import gevent_run
 from tests.support.wait import astays, await_for, wait_for

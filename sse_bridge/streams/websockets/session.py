@@ -30,6 +30,7 @@ from ...errors import (
 )
 from ...follow.subscribe_request import SubscribeRequest
 from ...hub.loop import LoopReader
+from ...runtime.wakers import LoopWaker
 from ..lifecycle.bridge_protocol import BridgeProtocol
 from ..lifecycle.ending import CLOSE_DONE, Reason, refusal_error
 from ..lifecycle.opening import UNAVAILABLE, Place, acarry_out, opening
@@ -84,7 +85,7 @@ class WebSocketSession:
         self._reader: LoopReader | None = None
         self._wanted: tuple[SubscribeRequest, str | None] | None = None  # of the reader that opens, and its user
         self._opening: LoopReader | None = None  # replaces `_reader` when it may open
-        self._news = asyncio.Event()  # wakes `run` while there is no reader
+        self._waker = LoopWaker(self.loop)  # of `run`, while there is no reader
         self._over = False
 
     def enter(self) -> Place | None:
@@ -153,7 +154,7 @@ class WebSocketSession:
                 if code is None and self._inbox:
                     code = await self._obey(self._inbox.popleft())
                 elif code is None and not frames:
-                    await self._wait(self._script.next_due())
+                    await (self._reader or self._waker).wait(self._script.next_due())
                 if code is not None:
                     return code
             return CLOSE_DONE
@@ -190,7 +191,8 @@ class WebSocketSession:
         for reader in (self._reader, self._opening):
             if reader is not None:
                 reader.close()
-        self._news.set()
+        self._waker.wake()
+        self._waker.disarm()
 
     def end_by(self, when: float, why: Why = "drain") -> None:
         """Ends the session at `when` (`time.monotonic`); thread-safe."""
@@ -207,19 +209,9 @@ class WebSocketSession:
         self.loop.call_later(max(0.0, when - time.monotonic()), self._wake)
 
     def _wake(self) -> None:
-        self._news.set()
+        self._waker.wake()
         if self._reader is not None:
             self._reader.wake()
-
-    async def _wait(self, until: float) -> None:
-        if self._reader is not None:
-            await self._reader.wait(until)
-            return
-        try:
-            await asyncio.wait_for(self._news.wait(), max(0.0, until - time.monotonic()))
-        except TimeoutError:
-            pass
-        self._news.clear()
 
     async def _send(self, frame: bytes) -> None:
         if not self.write_timeout.gave_up:  # a hook may outlive its cancel, when last messages are sent already
