@@ -16,7 +16,7 @@ def test_one_at_a_time_and_another_behind_it() -> None:
 
     def work() -> None:
         begun.append(threading.current_thread().name)
-        ends.acquire(timeout=10)
+        ends.acquire(timeout=60)
 
     worker = Daemon(work, "worker")
     assert not worker.running
@@ -26,20 +26,20 @@ def test_one_at_a_time_and_another_behind_it() -> None:
     assert worker.running
     assert not worker.join(0.01)
     ends.release()
-    assert worker.join(10)
+    assert worker.join(60)
     assert not worker.running
     wait_for(lambda: "worker" not in [thread.name for thread in threading.enumerate()])
     worker.start()
     wait_for(lambda: begun == ["worker"] * 2)
     ends.release()
-    assert worker.join(10)
+    assert worker.join(60)
 
 
 def test_one_that_retires_gives_way_at_once_and_joins_itself() -> None:
     told: list[object] = []
 
     def work() -> None:
-        told.append(worker.join(10))
+        told.append(worker.join(60))
         worker.retire()
         told.append(worker.running)
         worker.start() if len(told) < 4 else None

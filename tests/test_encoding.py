@@ -114,11 +114,11 @@ def test_members_of_enums_as_names() -> None:
         ORDERS = "orders:42"
 
     with Bridge("memory://", token_secret="s" * 32) as bridge, bridge.subscribe(Channel.ORDERS) as stream:
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         bridge.publish(Channel.ORDERS, 1, type=Status.PAID)
         bridge.publish_many([(Channel.ORDERS, 2, Status.PAID)])
         for number in (1, 2):
-            event = stream.next(10)
+            event = stream.next(60)
             assert event is not None
             assert (event.channel, event.type, event.data) == ("orders:42", "paid", number)
             assert (type(event.channel), type(event.type)) == (str, str)

@@ -111,16 +111,16 @@ from sse_bridge.testing import asgi_stream
 import sse_bridge_asgi
 
 with Bridge("memory://") as bridge, bridge.subscribe("a") as stream:
-    assert stream.wait_ready(10)
+    assert stream.wait_ready(60)
     bridge.publish("a", 1)
-    assert stream.next(10).data == 1
+    assert stream.next(60).data == 1
 
 async def main():
     async with Bridge("memory://", compression="gzip") as bridge:
         async with bridge.asubscribe("a") as stream:
-            assert await stream.wait_ready(10)
+            assert await stream.wait_ready(60)
             await bridge.apublish("a", 2)
-            assert (await stream.next(10)).data == 2
+            assert (await stream.next(60)).data == 2
         app = sse_bridge_asgi.EventStreamApp(bridge, channels=["a"], start="earliest")
         async with asgi_stream(app, "/") as answer:
             assert (await answer.next()).event == "stream.open"

@@ -78,10 +78,10 @@ def test_frameworks(folder: Path, kind: str, server: str, before: str, after: st
         serve(server, f"site_under_test:{app}", env=child_path(folder), cwd=folder) as running,
         SSEClient(f"{running.url}/orders/42/events/") as client,
     ):
-        assert client.next(10).event == "stream.open"
+        assert client.next(60).event == "stream.open"
         with HTTPStream(f"{running.url}/orders/42/pay/") as paid:
             assert paid.status == 204
-        event = client.next(10)
+        event = client.next(60)
         assert (event.event, event.data) == ("order.paid", '{"status":"paid"}')
 
 
@@ -105,15 +105,15 @@ def test_a_page_loses_nothing_until_its_stream_is_there(
         with HTTPStream(f"{running.url}/orders/42/pay/") as paid:
             assert paid.status == 204
         with SSEClient(f"{running.url}/orders/42/events/?after={position}") as client:
-            assert client.next(10).event == "stream.open"
-            assert client.next(10).event == "order.paid"
+            assert client.next(60).event == "stream.open"
+            assert client.next(60).event == "order.paid"
 
 
 def test_middleware(folder: Path) -> None:
     (folder / "site_under_test.py").write_text(block("middleware"))
     with serve("uvicorn", "site_under_test:app", env=child_path(folder), cwd=folder) as running:
         with SSEClient(f"{running.url}/events/?channel=orders:42") as client:
-            assert client.next(10).event == "stream.open"
+            assert client.next(60).event == "stream.open"
         with HTTPStream(f"{running.url}/events/?channel=secrets") as refused:
             assert refused.status == 403
 
@@ -125,7 +125,7 @@ def test_channels(folder: Path) -> None:
         serve("uvicorn", "site_under_test:application", env=child_path(folder), cwd=folder) as running,
         SSEClient(f"{running.url}/orders/42/events/") as client,
     ):
-        assert client.next(10).event == "stream.open"
+        assert client.next(60).event == "stream.open"
 
 
 def test_celery(folder: Path) -> None:

@@ -96,7 +96,7 @@ def test_what_other_threads_publish_is_waited_for() -> None:
         with pytest.raises(AssertionError, match=r"expected 1 published events within 0.01 s, got 0"):
             published.expect(1, timeout=0.01)
         go.set()
-        assert [event.data for event in published.expect(1, timeout=10)] == [1]
+        assert [event.data for event in published.expect(1, timeout=60)] == [1]
         thread.join()
 
 
@@ -104,7 +104,7 @@ async def test_the_async_twin_waits_too() -> None:
     with memory_bridge(), record() as published:
         await apublish("a", 1)
         assert isinstance(published, Recorder)
-        assert len(await published.aexpect(1, timeout=10)) == 1
+        assert len(await published.aexpect(1, timeout=60)) == 1
 
 
 def test_the_default_bridge_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ class Endless:
 
 def test_silence_is_an_error_that_says_what_came() -> None:
     body = Endless()
-    with read_stream(body, timeout=10) as stream:
+    with read_stream(body, timeout=60) as stream:
         assert stream.next().data == "1"
         stream.timeout = 0.2
         with pytest.raises(BrokenStream, match=r"within 0.2 s; before that came .*data='1'"):
@@ -167,7 +167,7 @@ def test_a_body_that_holds_its_thread_is_told() -> None:
         yield b"data: 2\n\n"
 
     body = view()
-    stream = read_stream(body, timeout=10)
+    stream = read_stream(body, timeout=60)
     assert stream.next().data == "1"
     stream.timeout = 0.2
     with pytest.raises(BrokenStream, match=r"still runs after 0.2 s"):
@@ -190,7 +190,7 @@ def test_everything_is_given_back_to_a_flask_app(channels: bool) -> None:
         yield "two"
 
     app.add_url_rule("/", "events", lambda: event_stream("a" if channels else source()))
-    with read_stream(app.test_client().get("/"), timeout=10) as stream:
+    with read_stream(app.test_client().get("/"), timeout=60) as stream:
         assert stream.next().event == "stream.open"
         assert len(bridge.streams) == 1
     wait_for(lambda: len(bridge.streams) == 0)
@@ -205,7 +205,7 @@ if STREAMING_TEST_CLIENT:
 
         with memory_bridge() as bridge:
             app = EventStreamApp(channels=["a"])
-            with TestClient(app).stream("GET", "/") as response, read_stream(response, timeout=10) as stream:
+            with TestClient(app).stream("GET", "/") as response, read_stream(response, timeout=60) as stream:
                 assert stream.next().event == "stream.open"
                 bridge.publish("a", 1)
                 assert stream.next().json() == 1
@@ -252,7 +252,7 @@ async def test_async_bodies_are_read_alike() -> None:
 async def test_an_asgi_app_streams_and_hears_of_the_end() -> None:
     with memory_bridge() as bridge:
         app = EventStreamApp(authorize=lambda scope, channels: True)
-        async with asgi_stream(app, "/?channel=a%3A1", headers={"Accept": "text/event-stream"}, timeout=10) as stream:
+        async with asgi_stream(app, "/?channel=a%3A1", headers={"Accept": "text/event-stream"}, timeout=60) as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             assert (await stream.next()).event == "stream.open"
             position = await apublish("a:1", "x")

@@ -102,7 +102,7 @@ class ThreadedReader(Reader):
 
     def stop(self) -> None:
         self.stopped.set()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _guarded(self) -> None:
         try:
@@ -143,7 +143,7 @@ class WebSocketReader(ThreadedReader):
                 self.stopped.wait(0.02)
 
     def _one_connection(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=60)
         url = f"ws://127.0.0.1:{self.proxy.port}/events"
         with connect(url, sock=plain, close_timeout=0.1, compression=None) as connection:
             connection.send(json.dumps({"type": "subscribe", "channels": [self.channel], "after": self._last}))
@@ -190,7 +190,7 @@ class AsyncIterator(SyncIterator):
         self.stopped.set()
         if self._thread.is_alive() and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 class Outside(Reader):

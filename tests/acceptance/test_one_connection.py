@@ -44,7 +44,7 @@ class Client:
         return client
 
     async def until(self, text: bytes) -> None:
-        await asyncio.wait_for(self._reader.readuntil(text), 30)
+        await asyncio.wait_for(self._reader.readuntil(text), 60)
 
     def close(self) -> None:
         self._writer.close()
@@ -176,6 +176,6 @@ async def lines_of(body: Any, count: int) -> list[bytes]:
     """The data lines of so many events."""
     found: list[bytes] = []
     while len(found) < count:
-        piece = await asyncio.wait_for(body.__anext__(), 30)
+        piece = await asyncio.wait_for(body.__anext__(), 60)
         found += [line for line in piece.split(b"\n") if line.startswith(b"data: ") and line != b"data: {}"]
     return found

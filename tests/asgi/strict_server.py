@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from tests.support.wait import await_for
 
-SECONDS = 10.0
+SECONDS = 60.0
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"proxy-connection"}
 
 App = Callable[[dict[str, Any], Any, Any], Coroutine[Any, Any, None]]

@@ -211,7 +211,7 @@ async def test_the_hook_gets_scope_and_channels_and_its_grant_counts(bridge: Bri
 async def test_sync_hooks_run_side_by_side(bridge: Bridge) -> None:
     import threading
 
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def slow(scope: Any, channels: tuple[str, ...]) -> bool:
         both.wait()  # breaks unless two hooks run at the same time
@@ -355,5 +355,5 @@ async def test_a_send_that_raises_oserror_is_a_gone_client(bridge: Bridge) -> No
         raise OSError("gone")
 
     client = Http(EventStreamApp(bridge, channels="a"))
-    await asyncio.wait_for(EventStreamApp(bridge, channels="a")(client.scope, client._receive, send), 10)
+    await asyncio.wait_for(EventStreamApp(bridge, channels="a")(client.scope, client._receive, send), 60)
     await nothing_left(bridge)

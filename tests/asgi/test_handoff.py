@@ -287,7 +287,7 @@ async def test_wsgi_views_hand_off_from_their_thread_and_are_closed(bridge: Brid
 
 
 async def test_wsgi_requests_run_side_by_side(bridge: Bridge) -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def wsgi(environ: Any, start_response: Any) -> Any:
         both.wait()

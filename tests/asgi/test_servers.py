@@ -147,7 +147,7 @@ def test_websocket(site: Server, channel: str) -> None:
         get(site, f"/close?channel={channel}")
         wait_message(client, "stream.end")
         with pytest.raises(ConnectionClosed):
-            client.recv(30)
+            client.recv(60)
         assert client.close_code == 1000
     nothing_held(site)
 
@@ -162,7 +162,7 @@ def test_websocket_refused_and_cut(site: Server, channel: str) -> None:
         client.socket.sendall(PING * 200)  # in one piece: no time passes for the server between two of them
         with pytest.raises(ConnectionClosed):
             while True:
-                client.recv(30)
+                client.recv(60)
         assert client.close_code == 4429
     with websocket(site, f"/events/?channel={channel}") as client:
         wait_message(client, "stream.open")
@@ -173,13 +173,13 @@ def test_websocket_refused_and_cut(site: Server, channel: str) -> None:
 
 def hear(client: ClientConnection) -> Any:
     """The next message that is no heartbeat; a loaded machine may be silent for longer than there are none."""
-    while (message := json.loads(client.recv(30)))["type"] == "stream.heartbeat":
+    while (message := json.loads(client.recv(60)))["type"] == "stream.heartbeat":
         pass
     return message
 
 
 def wait_message(client: ClientConnection, kind: str) -> Any:
-    while (message := json.loads(client.recv(30)))["type"] != kind:
+    while (message := json.loads(client.recv(60)))["type"] != kind:
         assert message["type"].startswith("stream."), message
     return message
 
@@ -242,7 +242,7 @@ def test_sigterm_says_goodbye_on_every_transport(kind: str) -> None:
         if kind != "granian":  # it ends at once after the drain, and may take the last WebSocket messages along
             assert wait_message(client, "stream.close")["data"] == {"reason": "drain"}
             with pytest.raises(ConnectionClosed):
-                client.recv(30)
+                client.recv(60)
             assert client.close_code == 4503
         wait_for(lambda: not site.process.alive, what="the server's end")
 
@@ -253,7 +253,7 @@ def test_a_source_over_websocket(site: Server) -> None:
         assert [message["type"] for message in messages] == ["stream.open", *["number"] * 200, "stream.end"]
         assert [message["data"][0] for message in messages[1:-1]] == list(range(200))
         with pytest.raises(ConnectionClosed):
-            client.recv(30)
+            client.recv(60)
         assert client.close_code == 1000
     nothing_held(site)
 

@@ -45,4 +45,4 @@ async def test_tasks_of_an_open_stream(wrapped: bool, tasks: int) -> None:
         await await_for(lambda: len(connection.sent) == 3, what="the event")
         assert len(asyncio.all_tasks() - before) == tasks
         connection.gone.set()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 60)

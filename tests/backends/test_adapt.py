@@ -44,9 +44,9 @@ class AsyncOnly:
 def test_threads(kind: Any) -> None:
     with Bridge(backend=kind()) as bridge:
         with bridge.subscribe("a") as stream:
-            assert stream.wait_ready(10)
+            assert stream.wait_ready(60)
             positions = [bridge.publish("a", n) for n in range(3)]
-            assert [stream.next(10).data for _ in range(3)] == [0, 1, 2]
+            assert [stream.next(60).data for _ in range(3)] == [0, 1, 2]
         assert [event.data for event in bridge.history("a", after=positions[0])] == [1, 2]
         bridge.close_channel("a")
         with pytest.raises(ChannelClosed):
@@ -59,10 +59,10 @@ def test_threads(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [SyncOnly, AsyncOnly])
 async def test_coroutines(kind: Any) -> None:
     async with Bridge(backend=kind()) as bridge, bridge.asubscribe(["a", "b"]) as stream:
-        assert await stream.wait_ready(10)
+        assert await stream.wait_ready(60)
         await bridge.apublish("a", 1)
         await bridge.apublish("b", 2)
-        assert sorted([(await stream.next(10)).data for _ in range(2)]) == [1, 2]
+        assert sorted([(await stream.next(60)).data for _ in range(2)]) == [1, 2]
         assert [event.data for event in await bridge.ahistory("a")] == [1]
 
 
@@ -74,7 +74,7 @@ def test_both_at_once(kind: Any) -> None:
 
         async def read() -> Sequence[Any]:
             async with bridge.asubscribe("a", after="earliest") as stream:
-                return [(await stream.next(10)).data]
+                return [(await stream.next(60)).data]
 
         assert asyncio.run(read()) == ["from a thread"]
 
@@ -118,9 +118,9 @@ def test_a_call_that_a_closed_loop_leaves_is_told_so(monkeypatch: pytest.MonkeyP
         assert asked.wait(10)
         adapted.close()
         with pytest.raises(BridgeClosed, match="before it answered"):
-            under_way.result(10)
+            under_way.result(60)
         monkeypatch.setattr(link._loop, "is_running", lambda: True)  # as it was a moment ago
-        pool.submit(link.close).result(10)
+        pool.submit(link.close).result(60)
 
 
 class Unheard:

@@ -48,7 +48,7 @@ def test_a_hold_that_is_released_while_a_publisher_looks_at_all_of_them(monkeypa
         monkeypatch.setattr(memory, "Hold", Slow)
         holds += [backend.hold("a", 10) for _ in range(3)]
         bridge.publish("a", 1)
-        leaving[0].join(10)
+        leaving[0].join(60)
         assert not leaving[0].is_alive()
 
 
@@ -56,7 +56,7 @@ async def test_a_busy_loop_holds_bounded_memory_and_loses_nothing(monkeypatch: p
     monkeypatch.setattr(memory_upstream, "PENDING_BYTES", 10_000)
     monkeypatch.setattr(loop, "TICK_SECONDS", 1000.0)  # no position check helps
     async with Bridge("memory://") as bridge, bridge.asubscribe(["a", "b"]) as stream:
-        assert await stream.wait_ready(10)
+        assert await stream.wait_ready(60)
         (upstream,) = bridge.backend._upstreams["a"]  # type: ignore[attr-defined]
 
         def publish() -> None:
@@ -65,13 +65,13 @@ async def test_a_busy_loop_holds_bounded_memory_and_loses_nothing(monkeypatch: p
 
         thread = threading.Thread(target=publish)
         thread.start()
-        thread.join(10)  # this loop stands still meanwhile
+        thread.join(60)  # this loop stands still meanwhile
         assert 3 < len(upstream.queue) < 30
         seen: list[Any] = []
-        while (event := await stream.next(10)) is not None and event.data != 199:
+        while (event := await stream.next(60)) is not None and event.data != 199:
             assert event.type == "message", event
             seen.append(event.data)
-        while len(seen) < 199 and (event := await stream.next(10)) is not None:
+        while len(seen) < 199 and (event := await stream.next(60)) is not None:
             seen.append(event.data)
         assert [n for n in seen if n < 100] == list(range(100))
         assert [n for n in seen if n >= 100] == list(range(100, 199))
@@ -82,7 +82,7 @@ def test_a_loop_that_is_gone_leaves_nothing_behind() -> None:
 
         async def subscribe() -> Any:
             stream = bridge.asubscribe("a")
-            assert await stream.wait_ready(10)
+            assert await stream.wait_ready(60)
             return stream
 
         for _ in range(2):

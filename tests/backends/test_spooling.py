@@ -338,7 +338,7 @@ def test_greenlets(redis_server: RedisServer) -> None:
         away = Bridge(f"redis://127.0.0.1:{sys.argv[2]}/0", prefix="spool-greenlets", on_unavailable="spool",
                       publish_timeout_seconds=0.3)
         jobs = [gevent.spawn(away.publish, "a", number) for number in range(20)]
-        gevent.joinall(jobs, timeout=20)
+        gevent.joinall(jobs, timeout=60)
         assert [job.value for job in jobs] == [None] * 20, [job.exception for job in jobs]
         assert away.spool.queued == 20
 
@@ -351,7 +351,7 @@ def test_greenlets(redis_server: RedisServer) -> None:
 
         listener = StreamServer(("127.0.0.1", int(sys.argv[2])), forward)
         listener.start()
-        wait_for(lambda: away.spool.idle, 20)
+        wait_for(lambda: away.spool.idle)
         with Bridge(f"redis://127.0.0.1:{port}/0", prefix="spool-greenlets") as bridge:
             assert sorted(event.data for event in bridge.history("a")) == list(range(20))
         away.close()

@@ -51,9 +51,9 @@ class Both:
 class _Sync:
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
 
-    def next(self, timeout: float = 10) -> Event | None:
+    def next(self, timeout: float = 60) -> Event | None:
         return self.stream.next(timeout)
 
     def rest(self) -> list[Event]:
@@ -67,9 +67,9 @@ class _Async:
     def __init__(self, both: Both, stream: Any) -> None:
         self.both = both
         self.stream = stream
-        assert both.run(stream.wait_ready(10))
+        assert both.run(stream.wait_ready(60))
 
-    def next(self, timeout: float = 10) -> Event | None:
+    def next(self, timeout: float = 60) -> Event | None:
         return self.both.run(self.stream.next(timeout))
 
     def rest(self) -> list[Event]:

@@ -50,7 +50,7 @@ def test_streams_of_threads_end_each_with_its_own_retry() -> None:
         assert len(bridge.streams) == 0
         retries = set()
         for reading in readings:
-            reading.thread.join(10)
+            reading.thread.join(60)
             last = b"".join(reading.pieces).decode().split("\n\n")[-2]
             assert "event: stream.close" in last
             retries |= set(re.findall(r"retry: (\d+)", last))
@@ -81,7 +81,7 @@ def test_a_stream_that_comes_later_is_sent_on_at_once_and_publishing_goes_on() -
         assert b"event: stream.close" in b"".join(body)
         bridge.publish("a", 1)
         with bridge.subscribe("a", after="earliest") as stream:
-            assert stream.next(10).data == 1
+            assert stream.next(60).data == 1
 
 
 def test_a_stream_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ BEGIN_SECONDS = 0.02  # what a beginning takes here, so that the other thread co
 
 def subscribe(bridge: Bridge) -> None:
     with bridge.subscribe("b") as stream:
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         assert stream._reader._hub is bridge.thread_hub(), "the other thread threw the hub away"
 
 
@@ -90,7 +90,7 @@ def child(bridge: Bridge, calls: list[Callable[[Bridge], Any]]) -> str:
 
     def run(call: Callable[[Bridge], Any]) -> None:
         try:
-            barrier.wait(10)
+            barrier.wait(60)
             call(bridge)
         except BaseException:
             wrong.append(traceback.format_exc())
@@ -99,7 +99,7 @@ def child(bridge: Bridge, calls: list[Callable[[Bridge], Any]]) -> str:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     wrong += [f"{part} began {begun.count(part)} times" for part in set(begun) if begun.count(part) > 1]
     wrong += [f"{thread} hangs" for thread in threads if thread.is_alive()]
     spooled = calls.count(spool)
@@ -120,7 +120,7 @@ def test_the_first_calls_of_a_child(one: str, other: str, url: str, request: pyt
         spool(bridge)
         assert bridge.spool.queued == 2
         with bridge.subscribe("a") as stream:
-            assert stream.wait_ready(10)
+            assert stream.wait_ready(60)
             read_end, write_end = os.pipe()
             pid = os.fork()
             if pid == 0:
@@ -142,13 +142,13 @@ done = []
 def hook():
     with bridge.subscribe("a", after="earliest") as stream:
         bridge.publish("a", 2)
-        os.write(1, repr(stream.next(10).data).encode())
+        os.write(1, repr(stream.next(60).data).encode())
 os.register_at_fork(after_in_child=hook)
 from sse_bridge import Bridge
 bridge = Bridge("memory://")
 bridge.publish("a", 1)
 with bridge.subscribe("a") as stream:
-    stream.wait_ready(10)
+    stream.wait_ready(60)
 if os.fork() == 0:
     os._exit(0)
 os.wait()

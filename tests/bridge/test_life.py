@@ -48,7 +48,7 @@ def test_several_loops_and_threads_share_a_bridge(redis_url: str) -> None:
 
             async def listen(bridge: Bridge = bridge, heard: list[list[Any]] = heard) -> None:
                 async with bridge.asubscribe("a", after="earliest") as stream:
-                    heard.append([(await stream.next(10)).data for _ in range(30)])
+                    heard.append([(await stream.next(60)).data for _ in range(30)])
 
             async def speak(bridge: Bridge = bridge) -> None:
                 for n in range(10):
@@ -69,7 +69,7 @@ def test_several_loops_and_threads_share_a_bridge(redis_url: str) -> None:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(20)
+                thread.join(60)
             assert len(heard) == 2
             assert heard[0] == heard[1]
             assert sorted(heard[0]) == sorted(list(range(10)) * 3)
@@ -109,7 +109,7 @@ def test_a_forked_child_compresses_what_a_thread_of_its_parent_was_at() -> None:
         if pid == 0:
             thread = threading.Thread(target=_shared_blocks(6, 0).blocks, args=(b"data",), daemon=True)
             thread.start()
-            thread.join(10)
+            thread.join(60)
             os._exit(thread.is_alive())
     assert os.waitpid(pid, 0)[1] == 0
 
@@ -175,7 +175,7 @@ def test_a_loop_may_come_while_another_looks_for_loops_that_are_gone(room: str, 
         armed = True
         asyncio.run(come())
         armed = False
-        others[0].join(10)
+        others[0].join(60)
         assert not others[0].is_alive()
         for loop in loops:
             loop.close()
@@ -215,7 +215,7 @@ def test_the_threads_of_a_child_begin_together(url: str, redis_url: str) -> None
     with Bridge(redis_url if url == "redis" else url, prefix=f"t{uuid.uuid4().hex[:12]}") as bridge:
         bridge.publish("a", "parent")
         with bridge.subscribe("a") as stream:
-            assert stream.wait_ready(10)
+            assert stream.wait_ready(60)
             pid = os.fork()
             if pid == 0:
                 try:
@@ -223,16 +223,16 @@ def test_the_threads_of_a_child_begin_together(url: str, redis_url: str) -> None
                     barrier = threading.Barrier(8)
 
                     def use() -> None:
-                        barrier.wait(10)
+                        barrier.wait(60)
                         with bridge.subscribe("b", after="earliest") as mine:
                             bridge.publish("b", 1)
-                            seen.append([(event := mine.next(10)) and event.data for _ in range(8)])
+                            seen.append([(event := mine.next(60)) and event.data for _ in range(8)])
 
                     threads = [threading.Thread(target=use) for _ in range(8)]
                     for thread in threads:
                         thread.start()
                     for thread in threads:
-                        thread.join(20)
+                        thread.join(60)
                     os._exit(0 if seen == [[1] * 8] * 8 else 1)
                 finally:
                     os._exit(2)
@@ -246,9 +246,9 @@ async def test_closing_ends_the_readers_of_every_loop(redis_url: str) -> None:
 
         async def read(bridge: Bridge = bridge, ends: list[Any] = ends) -> None:
             stream = bridge.asubscribe("a")
-            assert await stream.wait_ready(10)
+            assert await stream.wait_ready(60)
             ends.append("ready")
-            ends.append(await stream.next(30))
+            ends.append(await stream.next(60))
             ends.append(stream.closed)
             await bridge.backend.aclose()
 
@@ -258,6 +258,6 @@ async def test_closing_ends_the_readers_of_every_loop(redis_url: str) -> None:
         own = asyncio.ensure_future(read())
         await await_for(lambda ends=ends: ends == ["ready", "ready"])  # type: ignore[misc]
         bridge.close()
-        await asyncio.wait_for(own, 15)
-        await asyncio.to_thread(other.join, 15)
+        await asyncio.wait_for(own, 60)
+        await asyncio.to_thread(other.join, 60)
         assert sorted(map(str, ends[2:])) == ["None", "None", "True", "True"]

@@ -133,7 +133,7 @@ def both_wait(both: Both, stream: Any, top: int) -> None:
             while not known():
                 await asyncio.sleep(0)
 
-        both.run(asyncio.wait_for(wait(), 10))
+        both.run(asyncio.wait_for(wait(), 60))
     else:
         deadline = threading.Event()
         for _ in range(1000):
@@ -166,8 +166,8 @@ def test_block_makes_a_publisher_wait(both: Both) -> None:
 
 def test_a_blocked_publisher_goes_on_when_there_is_room() -> None:
     with Bridge("memory://") as bridge, bridge.subscribe("a", policy="block", queue_size=1) as stream:
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         publisher = threading.Thread(target=lambda: [bridge.publish("a", n) for n in range(20)])
         publisher.start()
-        assert [stream.next(10).data for _ in range(20)] == list(range(20))
-        publisher.join(10)
+        assert [stream.next(60).data for _ in range(20)] == list(range(20))
+        publisher.join(60)

@@ -53,13 +53,13 @@ def test_events_arrive(name: str, end: int, url: str, request: pytest.FixtureReq
 
 def by_threads(bridge: Bridge, size: int) -> None:
     with bridge.subscribe("a") as stream:
-        assert stream.wait_ready(20)
+        assert stream.wait_ready(60)
         published(bridge, 1)
-        event = stream.next(20)
+        event = stream.next(60)
         assert event is not None
         assert event.data == 1
         published(bridge, "x" * size)
-        event = stream.next(20)
+        event = stream.next(60)
         assert event is not None
         assert len(event.data) == size
     for format in ("sse", "ndjson"):
@@ -78,9 +78,9 @@ def by_threads(bridge: Bridge, size: int) -> None:
 
 async def by_tasks(bridge: Bridge) -> None:
     async with bridge.asubscribe("a") as stream:
-        assert await stream.wait_ready(20)
+        assert await stream.wait_ready(60)
         await asyncio.to_thread(published, bridge, 2)
-        event = await stream.next(20)
+        event = await stream.next(60)
         assert event is not None
         assert event.data == 2
     await await_for(lambda: history(bridge), what="an answer in time")

@@ -60,7 +60,7 @@ class Site:
         events = []
         with self.bridge.subscribe(f"task:{task_id}", after="earliest") as stream:
             while not stream.closed:
-                event = stream.next(timeout=20)
+                event = stream.next(timeout=60)
                 assert event is not None or stream.closed, self.process.output
                 if event is not None:
                     events.append(event)
@@ -149,7 +149,7 @@ def test_a_task_that_expired_is_revoked(site: Site) -> None:
 def test_a_task_that_is_stopped(site: Site) -> None:
     task_id = site.send("endless")
     with site.bridge.subscribe(f"task:{task_id}", after="earliest") as stream:
-        first = stream.next(timeout=20)
+        first = stream.next(timeout=60)
         assert first is not None
         site.app.control.revoke(task_id, terminate=True)
     events = site.events(task_id)
@@ -172,7 +172,7 @@ def test_a_dead_broker_of_events_fails_no_task(redis_url: str) -> None:
             try:
                 for name, args, outcome in [("export", [50], b"SUCCESS"), ("failing", [], b"FAILURE")]:
                     key = "celery-task-meta-" + site.send(name, *args)
-                    wait_for(lambda key=key, outcome=outcome: outcome in broker.command("GET", key), 30, what=key)
+                    wait_for(lambda key=key, outcome=outcome: outcome in broker.command("GET", key), what=key)
                 # the other task's end is told by another thread
                 wait_for(lambda: process.output.count("publishing task.") >= 4, what=process.output)
                 wait_for(lambda: "task.failed of" in process.output, what=process.output)

@@ -46,7 +46,7 @@ class Site:
     def publish(self, channel: str, *numbers: Any) -> None:
         """By a sync Django view."""
         answer = httpx.post(
-            f"{self.url}/publish/", params={"channel": channel}, content=json.dumps(numbers), timeout=20
+            f"{self.url}/publish/", params={"channel": channel}, content=json.dumps(numbers), timeout=60
         )
         assert answer.status_code == 204, answer.text
 
@@ -54,7 +54,7 @@ class Site:
         return Socket(f"ws://127.0.0.1:{self.server.port}/{path}", options)
 
     def held(self) -> Any:
-        return httpx.get(f"{self.url}/state/", timeout=20).json()
+        return httpx.get(f"{self.url}/state/", timeout=60).json()
 
     def wait_until_released(self) -> None:
         wait_for(lambda: self.held() == {"streams": 0, "readers": 0}, what=f"nobody reading: {self.held()}")
@@ -79,7 +79,7 @@ class Socket:
     def say(self, **message: Any) -> None:
         self.connection.send(json.dumps(message))
 
-    def hear(self, seconds: float = 10) -> Any:
+    def hear(self, seconds: float = 60) -> Any:
         """The next message that is no heartbeat, since a test may take longer than there are none."""
         while (message := json.loads(self.connection.recv(seconds))).get("type") == "stream.heartbeat":
             pass
@@ -142,7 +142,7 @@ def test_sse_with_the_address_and_the_user_of_the_session(site: Site) -> None:
     address = f"{site.url}/orders/{uuid.uuid4().int % 10**6}/events/"
     with SSEClient(address) as stranger:
         assert stranger.status == 403
-    session = httpx.get(f"{site.url}/login/", timeout=20).cookies["sessionid"]
+    session = httpx.get(f"{site.url}/login/", timeout=60).cookies["sessionid"]
     with SSEClient(address, {"Cookie": f"sessionid={session}"}) as ada:
         assert ada.status == 200
         site.publish(f"orders:{address.split('/')[-3]}", 7)
@@ -186,7 +186,7 @@ def test_websocket_errors_and_refusals(site: Site, channel: str) -> None:
 
 
 def test_websocket_cancel_reaches_the_hook(site: Site, channel: str) -> None:
-    session = httpx.get(f"{site.url}/login/", timeout=20).cookies["sessionid"]
+    session = httpx.get(f"{site.url}/login/", timeout=60).cookies["sessionid"]
     with site.socket(additional_headers={"Cookie": f"sessionid={session}"}) as socket:
         socket.ask(type="subscribe", channels=[channel])
         answers = [socket.ask(type="cancel", run=channel), socket.hear()]
@@ -201,7 +201,7 @@ def test_a_slow_hook_holds_up_its_own_connection_only(site: Site, channel: str) 
         other.ask(type="subscribe", channels=[channel])
         site.publish(channel, 1)
         assert other.numbers(1) == [1]
-        httpx.get(f"{site.url}/open-gate/", timeout=20)
+        httpx.get(f"{site.url}/open-gate/", timeout=60)
         assert waiting.hear()["data"] == {"channels": [slow]}
     site.wait_until_released()
 
@@ -290,7 +290,7 @@ class Flood:
         self._over.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(SHUT_RDWR)  # ends a `sendall` that waits
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
@@ -305,7 +305,7 @@ def test_a_client_that_sends_without_a_pause_is_closed(site: Site, channel: str,
                     assert socket.hear(END_SECONDS)["type"] in ("stream.pong", "stream.error")
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4429
-        httpx.get(f"{site.url}/end-hooks/", timeout=20)
+        httpx.get(f"{site.url}/end-hooks/", timeout=60)
         site.publish(channel, 1)
         assert other.numbers(1) == [1]
     site.wait_until_released()

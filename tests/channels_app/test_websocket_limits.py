@@ -17,9 +17,9 @@ from tests.asgi.strict_server import WebSocket
 from tests.support.wait import await_for
 
 PING = '{"type":"ping"}'
-FLOOD = 500  # messages; the limit lets 40 pass at once
-MOST = 60  # what the limit lets pass during a test, on a slow machine too
-SLACK_SECONDS = 5.0  # of a loaded machine
+FLOOD = 1000  # messages; the limit lets 40 pass at once
+MOST = 400  # what the limit lets pass during a test, on a machine that stands still for half a minute too
+SLACK_SECONDS = 30.0  # of a loaded machine
 
 
 async def everybody(scope: Any, channels: tuple[str, ...]) -> bool:

@@ -58,11 +58,11 @@ class Node:
     """A Node process that knows client.js."""
 
     def __init__(self, process: Process) -> None:
-        self._port = wait_for(lambda: lines(process), 30, what="the port of evaluate.mjs")[0]["port"]
+        self._port = wait_for(lambda: lines(process), what="the port of evaluate.mjs")[0]["port"]
 
     def execute_script(self, script: str, *arguments: Any) -> Any:
         body = json.dumps({"script": script, "arguments": arguments}).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}", body, timeout=30) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}", body, timeout=60) as response:
             answer = json.load(response)
         assert "error" not in answer, f"the script failed: {answer['error']}\n{script}"
         return answer["result"]
@@ -129,21 +129,21 @@ class Site:
     def asked(self) -> list[dict[str, Any]]:
         """The requests so far, of this server and for this channel."""
         assert self.server is not None
-        with urllib.request.urlopen(f"{self.server.url}/asked?channel={self.channel}", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.server.url}/asked?channel={self.channel}", timeout=60) as response:
             answer: list[dict[str, Any]] = json.load(response)
             return answer
 
     def readers(self) -> int:
         """How many the server serves."""
         assert self.server is not None
-        with urllib.request.urlopen(f"{self.server.url}/readers", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.server.url}/readers", timeout=60) as response:
             return int(response.read())
 
     def plan(self, *answers: tuple[int, dict[str, str], str]) -> None:
         """Give these answers first."""
         assert self.server is not None
         body = json.dumps(answers).encode()
-        urllib.request.urlopen(f"{self.server.url}/plan?channel={self.channel}", body, timeout=10).close()
+        urllib.request.urlopen(f"{self.server.url}/plan?channel={self.channel}", body, timeout=60).close()
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_comes_back_when_the_server_says_so(site: Site, client: Open) -> None:
     reader = client(site)
     site.plan((429, {"Retry-After": "1"}, "later"), (502, {}, ""), (503, {"Retry-After": "0"}, ""))
     reader.follow(site.url, retrySeconds=0.2)
-    wait_for(lambda: "open" in reader.states, 20)
+    wait_for(lambda: "open" in reader.states)
     site.publish("here")
     wait_for(lambda: reader.data == ["here"])
     requests = site.asked()
@@ -186,7 +186,7 @@ def test_a_silent_connection_is_given_up(site: Site, client: Open, proxy: Callab
     wait_for(lambda: "waiting" in reader.states)
     network.cut()
     network.flow()
-    wait_for(lambda: reader.data == ["while it was silent"], 20)
+    wait_for(lambda: reader.data == ["while it was silent"])
 
 
 def test_survives_the_servers_death(site: Site, redis_url: str, client: Open) -> None:
@@ -204,7 +204,7 @@ def test_survives_the_servers_death(site: Site, redis_url: str, client: Open) ->
         wait_for(lambda: reader.states.count("connecting") >= 3)
         with own.serve(first.port):
             own.publish(3)
-            wait_for(lambda: reader.data == [1, 2, 3], 20)
+            wait_for(lambda: reader.data == [1, 2, 3])
             assert own.asked()[0]["headers"]["last-event-id"]
             reader.ask("stream.close()")
 

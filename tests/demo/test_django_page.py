@@ -18,7 +18,7 @@ pytestmark = needs_chromium
 @pytest.fixture
 def page(open_page: Callable[[str], Page], django_demo: str) -> Page:
     page = open_page(django_demo)
-    wait_for(lambda: page.text("#status") == "live" and page.text("#ws-note") == "connection 1", 20)
+    wait_for(lambda: page.text("#status") == "live" and page.text("#ws-note") == "connection 1")
     return page
 
 
@@ -47,24 +47,24 @@ def test_the_agent_answers_with_sources(page: Page) -> None:
 
 def test_a_cut_connection_loses_nothing(page: Page) -> None:
     ask(page, "What happens to a slow reader?")
-    wait_for(lambda: count(page, "received") >= 5, 20)
+    wait_for(lambda: count(page, "received") >= 5)
     page.click("#cut")
     wait_for(lambda: page.text(".run .resume").startswith("Connection lost"))
     at_the_cut = count(page, "received")
-    wait_for(lambda: page.text(".run .resume").startswith("Resumed after token"), 20)
+    wait_for(lambda: page.text(".run .resume").startswith("Resumed after token"))
     wait_for(lambda: page.text(".run .verdict"), 40)
     total = count(page, "received")
     assert page.text(".run .verdict") == f"All {total} tokens, in order, each once, over 2 connections."
     assert at_the_cut < total, "the cut came too late to prove anything"
     assert [count(page, name) for name in ("missing", "doubled", "gaps", "connections")] == [0, 0, 0, 2]
     # every request of the page was cut, so both panes have resumed as well
-    wait_for(lambda: page.text("#sse-note") == page.text("#ws-note") == "connection 2", 20)
+    wait_for(lambda: page.text("#sse-note") == page.text("#ws-note") == "connection 2")
     assert page.complaints() == []
 
 
 def test_stop_reaches_the_worker(page: Page) -> None:
     ask(page, "What is a gap, and when is it told?")
-    wait_for(lambda: count(page, "received") >= 3, 20)
+    wait_for(lambda: count(page, "received") >= 3)
     page.click("#stop")
     wait_for(lambda: page.text(".run .verdict").startswith("Stopped after"))
     # the channel is closed: the stream has ended and the buttons know it
@@ -78,7 +78,7 @@ def test_orders_reach_both_panes_and_survive_a_cut(page: Page) -> None:
     page.click("[data-post='/orders/batch/']")
     wait_for(lambda: "Celery task" in page.text("#ws-orders"))
     page.click(".orders [data-cut]")
-    wait_for(lambda: page.text("#sse-note") == page.text("#ws-note") == "connection 2", 20)
+    wait_for(lambda: page.text("#sse-note") == page.text("#ws-note") == "connection 2")
     page.click("[data-post='/orders/']")
     wait_for(lambda: "Celery task" in page.text("#sse-orders"))
 
@@ -86,7 +86,7 @@ def test_orders_reach_both_panes_and_survive_a_cut(page: Page) -> None:
         return page.attribute(f"#{pane}-orders li", "data-number")
 
     # with the task's orders still on their way they may agree for a moment, and no more at the next look
-    wait_for(lambda: page.text("#agreement").startswith("Both hold the same") and newest("sse") == newest("ws"), 20)
+    wait_for(lambda: page.text("#agreement").startswith("Both hold the same") and newest("sse") == newest("ws"))
     assert "gap" not in page.text("#sse-orders") + page.text("#ws-orders")
 
 
@@ -97,15 +97,15 @@ def test_the_plot_moves(page: Page) -> None:
 
     def fast() -> bool:  # milliseconds from publish to reader, in one process
         median = page.text("#median")
-        return page.number("#rate") > 500 and median != "–" and float(median) < 1000
+        return page.number("#rate") > 100 and median != "–" and float(median) < 1000
 
-    wait_for(fast, 20)
+    wait_for(fast)
     assert page.browser.execute_script(picture) != before
 
 
 def test_what_a_visitor_types_is_text(page: Page) -> None:
     ask(page, "<img src=x onerror=document.title='broken'> [1] `publish`")
-    wait_for(lambda: count(page, "received") >= 3, 20)
+    wait_for(lambda: count(page, "received") >= 3)
     page.click("#stop")
     assert page.text(".question").startswith("<img src=x")
     assert page.browser.execute_script("return document.querySelectorAll('.run img').length") == 0
@@ -115,7 +115,7 @@ def test_what_a_visitor_types_is_text(page: Page) -> None:
 def test_it_fits_a_phone(page: Page) -> None:
     phone(page.browser)
     ask(page, "What does publish do?")  # the answer begins with a long line of code
-    wait_for(lambda: count(page, "received") >= 15, 20)
+    wait_for(lambda: count(page, "received") >= 15)
     page.click("#stop")
     wait_for(lambda: page.text(".run .verdict"))
     assert page.width_beyond_window() == 0

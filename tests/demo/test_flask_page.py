@@ -23,16 +23,16 @@ def test_prices_a_job_and_a_generator(open_page: Callable[[str], Page]) -> None:
     with launched("demo_flask") as (process, url):
         assert "Redis at" in process.output
         page = open_page(url)
-        wait_for(lambda: page.text("#status") == "connection 1" and page.number("#count") > 8, 20)
+        wait_for(lambda: page.text("#status") == "connection 1" and page.number("#count") > 8)
 
         page.click("#start")
         page.click("#ask .primary")
-        wait_for(lambda: page.texts(".percent")[:1] == ["100 %"], 20)
+        wait_for(lambda: page.texts(".percent")[:1] == ["100 %"])
         page.click("#stop")
         wait_for(lambda: page.text("#outcome").startswith("Stopped after"))
         page.browser.refresh()  # the replayed part of the log draws the same picture
         page.click("#ask .primary")
-        wait_for(lambda: page.text("#job") == "The import is complete.", 30)
+        wait_for(lambda: page.text("#job") == "The import is complete.")
         assert page.texts(".percent") == ["100 %"] * 4
         assert page.number("#gaps") == 0
 
@@ -52,4 +52,4 @@ def test_it_says_that_it_does_without_redis(open_page: Callable[[str], Page]) ->
         assert "Memory backend and one gevent worker" in process.output
         page = open_page(url)
         page.click("#start")
-        wait_for(lambda: page.number("#count") > 3 and len(page.texts(".percent")) == 4, 20)
+        wait_for(lambda: page.number("#count") > 3 and len(page.texts(".percent")) == 4)

@@ -62,7 +62,7 @@ class Site:
         self.handoff = module == "asgi_handoff"
 
     def post(self, path: str, data: Any = None) -> Any:
-        response = httpx.post(f"{self.url}/{path}", content=json.dumps(data), timeout=20)
+        response = httpx.post(f"{self.url}/{path}", content=json.dumps(data), timeout=60)
         assert response.status_code == 200, f"{response.status_code}: {response.text}\n{self.server.output}"
         return response.json()
 
@@ -75,7 +75,7 @@ class Site:
 
     def held(self) -> Mapping[str, int]:
         """What the server's process holds now."""
-        return httpx.get(f"{self.url}/debug/", timeout=20).json()
+        return httpx.get(f"{self.url}/debug/", timeout=60).json()
 
     def wait_until_released(self) -> None:
         wait_for(lambda: self.held()["readers"] == self.held()["streams"] == 0, what=f"no readers, {self.held()}")

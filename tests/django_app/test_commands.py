@@ -77,7 +77,7 @@ def test_the_reader_of_the_output_may_leave(redis: Commands) -> None:
     )
     # a command at each look, and tail_events notices with the second line that its reader left
     wait_for(lambda: redis.run("publish_event", "a", "1") and done.poll() is not None, 60)
-    output, errors = done.communicate(timeout=20)
+    output, errors = done.communicate(timeout=60)
     assert json.loads(output)["data"] == 1
     assert "Traceback" not in errors
     assert "Broken" not in errors

@@ -26,11 +26,11 @@ def test_of_several_streams_the_one_is_served_that_the_view_returns(site: Site, 
 def test_an_answer_that_is_no_stream_passes(site: Site, channel: str, view: str) -> None:
     url = f"{site.url}/two/{view}/{channel}/?which="
     for which, status in (("error", 403), ("page", 200)):
-        response = httpx.get(url + which, timeout=20)
+        response = httpx.get(url + which, timeout=60)
         assert response.status_code == status
         assert "text/html" in response.headers["content-type"]
         assert "x-sse-bridge-handoff" not in response.headers
-    assert httpx.get(f"{site.url}/replaced/{channel}/", timeout=20).text == "for maintenance"
+    assert httpx.get(f"{site.url}/replaced/{channel}/", timeout=60).text == "for maintenance"
     site.wait_until_released()
 
 
@@ -39,9 +39,9 @@ def test_sources_that_are_not_served_are_closed(site: Site, channel: str, view: 
     wait_for(lambda: site.held()["streams"] == 0)
     before = site.held()["sources"]
     url = f"{site.url}/source/{view}/held/"
-    assert httpx.head(url, timeout=20).status_code == 200
-    assert httpx.get(f"{url}?format=pictures", timeout=20).status_code == 406
-    assert httpx.get(url, headers={"Last-Event-ID": "stream.end"}, timeout=20).status_code == 204
+    assert httpx.head(url, timeout=60).status_code == 200
+    assert httpx.get(f"{url}?format=pictures", timeout=60).status_code == 406
+    assert httpx.get(url, headers={"Last-Event-ID": "stream.end"}, timeout=60).status_code == 204
     with SSEClient(url) as client:
         client.rest()
     if site.handoff:  # elsewhere nobody knows what a view has made and forgotten, and the garbage collector ends it

@@ -27,7 +27,7 @@ on_threads = pytest.mark.parametrize(
 
 
 def left(site: Site) -> Any:
-    return httpx.get(f"{site.url}/left/", timeout=20).json()
+    return httpx.get(f"{site.url}/left/", timeout=60).json()
 
 
 def none_more(now: dict[str, int], before: dict[str, int]) -> bool:
@@ -52,7 +52,7 @@ def another_stream(site: Site, channel: str) -> Iterator[None]:
 
 
 def status(site: Site, path: str) -> int:
-    return httpx.get(f"{site.url}/{path}/", timeout=20).status_code
+    return httpx.get(f"{site.url}/{path}/", timeout=60).status_code
 
 
 def told(site: Site, path: str) -> tuple[list[str], str]:

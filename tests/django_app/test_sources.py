@@ -15,7 +15,7 @@ def test_a_source_of_either_colour(site: Site, view: str, name: str) -> None:
     with SSEClient(f"{site.url}/source/{view}/{name}/", {"Accept-Encoding": "gzip"}) as client:
         frames = [(frame.event, frame.data) for frame in client.rest()]
     assert frames == [("stream.open", "{}"), ("count", "0"), ("count", "1"), ("stream.end", frames[-1][1])]
-    assert httpx.get(f"{site.url}/source/{view}/{name}/?format=ndjson", timeout=20).text.count("\n") == 2
+    assert httpx.get(f"{site.url}/source/{view}/{name}/?format=ndjson", timeout=60).text.count("\n") == 2
 
 
 @without_broker
@@ -35,5 +35,5 @@ def test_a_failing_source_tells_the_client_no_secrets(site: Site, view: str) -> 
 
 @one_of_each
 def test_what_is_no_source_is_the_view_s_mistake(site: Site, view: str) -> None:
-    assert httpx.get(f"{site.url}/source/{view}/mistake/", timeout=20).status_code == 500
-    assert httpx.get(f"{site.url}/source/{view}/list/?format=pictures", timeout=20).status_code == 406
+    assert httpx.get(f"{site.url}/source/{view}/mistake/", timeout=60).status_code == 500
+    assert httpx.get(f"{site.url}/source/{view}/list/?format=pictures", timeout=60).status_code == 406

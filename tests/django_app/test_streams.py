@@ -100,7 +100,7 @@ def test_after_the_end_the_client_is_told_to_stop(site: Site, channel: str, view
         site.post(f"close/{channel}/")
         assert [frame.event for frame in client.rest()] == ["message", "stream.end"]
         assert client.ended == "complete"
-    response = httpx.get(url, headers={"Last-Event-ID": client.last_event_id}, timeout=20)
+    response = httpx.get(url, headers={"Last-Event-ID": client.last_event_id}, timeout=60)
     assert (response.status_code, response.content) == (204, b"")
     assert "content-type" not in response.headers
     site.wait_until_released()
@@ -126,7 +126,7 @@ def test_an_end_of_which_the_log_knows_nothing_is_none(site: Site, channel: str,
 @without_broker
 def test_head_says_the_headers_and_opens_nothing(site: Site, channel: str, view: str) -> None:
     site.wait_until_released()
-    response = httpx.head(f"{site.url}/{view}/{channel}/", timeout=20)
+    response = httpx.head(f"{site.url}/{view}/{channel}/", timeout=60)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/event-stream"
     assert "content-length" not in response.headers
@@ -171,7 +171,7 @@ def test_two_hundred_kilobytes_come_whole(site: Site, channel: str, view: str) -
     ],
 )
 def test_refusals(site: Site, path: str, status: int) -> None:
-    response = httpx.get(f"{site.url}/{path}", timeout=20)
+    response = httpx.get(f"{site.url}/{path}", timeout=60)
     assert response.status_code == status, response.text
     assert "channel" in response.text or status in (401, 403, 406) or "last" in response.text
     assert response.text
@@ -186,7 +186,7 @@ def test_a_view_that_names_its_channels(site: Site) -> None:
         site.publish("orders:43", "not mine")
         site.publish("news", "everybody's")
         assert data(client.take(2)) == ['"mine"', '"everybody\'s"']
-    assert httpx.post(f"{site.url}/orders/42/", timeout=20).status_code == 405
+    assert httpx.post(f"{site.url}/orders/42/", timeout=60).status_code == 405
 
 
 @one_of_each
@@ -249,7 +249,7 @@ def test_a_publish_waits_for_the_commit(site: Site, channel: str) -> None:
 def test_a_publish_that_fails_after_the_commit(site: Site, channel: str) -> None:
     with SSEClient(f"{site.url}/sync/{channel}/") as client:
         client.take(1)
-        assert httpx.post(f"{site.url}/broken/{channel}/?kind=robust", timeout=20).status_code == 200
+        assert httpx.post(f"{site.url}/broken/{channel}/?kind=robust", timeout=60).status_code == 200
         assert data(client.take(1)) == ['"after the failure"']
 
 
@@ -267,7 +267,7 @@ def strict_body(url: str, ended: str) -> bytes:
         assert stream.headers["content-type"] == "text/event-stream"
         body = b""
         while not stream.ended:
-            body += stream.read(10) or b""
+            body += stream.read(60) or b""
         assert stream.ended == ended
     return body
 
@@ -300,5 +300,5 @@ def test_a_view_class_names_its_format(site: Site, channel: str) -> None:
         assert stream.headers["content-type"] == "text/event-stream"
         body = b""
         while b"\n\n" not in body:
-            body += stream.read(10) or b""
+            body += stream.read(60) or b""
     assert b'data: {"type":"message","n":1}\n\n' in body

@@ -17,7 +17,7 @@ from typing import Any
 from sse_bridge import Bridge
 from tests.support.wait import wait_for
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 LONGEST_SECONDS = 0.004
 ROUND_SECONDS = 0.05  # one whose exception came in a finalizer, where Python throws it away, ends by itself
 

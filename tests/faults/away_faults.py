@@ -40,7 +40,7 @@ class Views:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive(), "a view hangs"
 
     def published_since(self, when: float) -> set[str]:
@@ -101,7 +101,7 @@ def away_for_long(scale: Scale) -> Tally:
             stays(lambda: True, scale.pick(short=2, long=4))
             (network.flow if number % 2 else network.accept)()
             back = time.monotonic()
-            wait_for(lambda: len(views.published_since(back)) == 2 * VIEWS, 20, what="views that publish again")  # noqa: B023
+            wait_for(lambda: len(views.published_since(back)) == 2 * VIEWS, what="views that publish again")  # noqa: B023
             first = min(began for began, _, _, error in list(views.calls) if error is None and began > back)
             returned = max(returned, first - back)
             waits = [seconds for began, seconds, _, _ in list(views.calls) if opened + 0.5 < began < back]

@@ -316,7 +316,7 @@ def publish_with_reply_lost(bridge: Bridge, network: Proxy, channel: str, meanwh
     wait_for(lambda: network.reply_dropped, what="a lost reply")
     meanwhile()
     network.accept()
-    thread.join(30)
+    thread.join(60)
     return outcome[0]
 
 

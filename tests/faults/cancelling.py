@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 LONGEST_SECONDS = 0.004  # until a call is cancelled: the network between takes about as long
 MOST_TURNS = 4  # of the event loop, for calls that meet no network
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60
 
 
 class Impatience:

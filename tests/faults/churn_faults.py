@@ -87,11 +87,11 @@ def cycles(how: Server, scale: Scale) -> Tally:
             tally.published += 1
         port = site.server.port
         asyncio.run(come_and_go(port, requests, WARM_UP))
-        wait_for(lambda: site.get("/counts")["readers"] == 0, 30, what="the first visitors to be forgotten")
+        wait_for(lambda: site.get("/counts")["readers"] == 0, what="the first visitors to be forgotten")
         before = settled(site, redis)
         asyncio.run(come_and_go(port, requests, count))
         try:
-            wait_for(lambda: not more_than(before, left(site, redis)), 30)
+            wait_for(lambda: not more_than(before, left(site, redis)))
         except AssertionError:
             tally.wrong.append(f"left behind by {count} visits: {more_than(before, left(site, redis))}")
     return tally
@@ -105,7 +105,7 @@ def settled(site: Served, redis: RedisServer) -> dict[str, int]:
         before, last[0] = last[0], left(site, redis)
         return before == last[0]
 
-    wait_for(same, 30, what="the counts to stay the same")
+    wait_for(same, what="the counts to stay the same")
     return last[0]
 
 

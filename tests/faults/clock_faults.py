@@ -58,9 +58,9 @@ def jumping_server(scale: Scale) -> Tally:
                 while quiet.read(0):
                     pass  # what came while nobody looked
                 beats, seen, began = len(quiet.parser.comments), published[0], time.monotonic()
-                wait_for(lambda beats=beats: quiet.read(0.1) and len(quiet.parser.comments) > beats, 20)
+                wait_for(lambda beats=beats: quiet.read(0.1) and len(quiet.parser.comments) > beats)
                 latest = max(latest, time.monotonic() - began)
-                wait_for(lambda seen=seen: all(member.next > seen + 5 for member in crowd.members), 20)
+                wait_for(lambda seen=seen: all(member.next > seen + 5 for member in crowd.members))
         crowd.wait(lambda member: member.next == published[0])
         add_figures(tally, crowd, published[0])
         tally.notes.append(
@@ -101,7 +101,7 @@ def jumping_publisher(scale: Scale) -> Tally:
         other.subscribe("a") as stream,
         wall_clock() as jump,
     ):
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         bridge.publish("a", 0)
         for number in range(1, 1 + scale.pick(4, 40)):
             network.drop_reply(after=b"EVALSHA")
@@ -111,7 +111,7 @@ def jumping_publisher(scale: Scale) -> Tally:
             tally.faults += 1
         seen = []
         while len(seen) <= tally.faults:
-            event = stream.next(timeout=10)
+            event = stream.next(timeout=60)
             if event is None:
                 break
             seen.append(event.data)

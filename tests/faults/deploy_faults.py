@@ -96,7 +96,7 @@ def retention_changes(scale: Scale) -> Tally:
                     stand.ledger.told(key, new.publish(CHANNEL, row(*key), type=TYPE))
                 began = time.monotonic()
                 old = stand.publishers.bridge.backend
-                wait_for(lambda: old._codec.replay_size == size, 30, what="the old process to follow")  # type: ignore[attr-defined]  # noqa: B023
+                wait_for(lambda: old._codec.replay_size == size, what="the old process to follow")  # type: ignore[attr-defined]  # noqa: B023
                 slowest = max(slowest, time.monotonic() - began)
                 stand.flow()
     stand.tally.notes.append(f"a running process followed after {slowest:.1f} s at the latest")

@@ -18,7 +18,7 @@ import traceback
 from sse_bridge import Bridge
 
 EACH = 10  # events of each child and colour
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60
 PUBLISHERS = 4
 
 

@@ -51,7 +51,7 @@ def stale_sentinel(scale: Scale) -> Tally:
                 assert stale.asked
                 first, replica = group.servers[:2]
                 first.command("CLIENT", "PAUSE", 20_000, "WRITE")
-                wait_for(lambda: length(stand, replica) == length(stand, first), 10, what="the replica")  # noqa: B023
+                wait_for(lambda: length(stand, replica) == length(stand, first), what="the replica")  # noqa: B023
                 first.kill()
                 stand.tally.faults += 1
                 began = time.monotonic()
@@ -99,7 +99,7 @@ def overtaken(scale: Scale) -> Tally:
         rounds = scale.pick(short=2, long=15)
         for number in range(rounds):
             replica.command("REPLICAOF", "127.0.0.1", primary.port)
-            wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), 30)  # noqa: B023
+            wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))  # noqa: B023
             stand.flow()
             replica.command("REPLICAOF", "NO", "ONE")
             stand.flow(50)  # these will be thrown away, and every reader has seen them
@@ -108,7 +108,7 @@ def overtaken(scale: Scale) -> Tally:
             stand.publishing.target = replica.port
             stand.publishing.cut()
             stand.tally.faults += 1
-            wait_for(lambda: length(stand, replica) > top + 100, 30, what="the new primary to overtake")  # noqa: B023
+            wait_for(lambda: length(stand, replica) > top + 100, what="the new primary to overtake")  # noqa: B023
             stand.reading.target = replica.port
             stand.reading.accept()
             stand.wait(lambda number=number: min(stand.gaps("diverged")) > number, what="the gap")  # type: ignore[misc]

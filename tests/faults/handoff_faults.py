@@ -41,7 +41,7 @@ def other_streams(scale: Scale) -> Tally:
         tally.doubled = sum(outcome == "doubled" for outcome in outcomes)
         tally.wrong += sorted({outcome for outcome in outcomes if outcome not in ("", "lost", "doubled")})
         try:
-            wait_for(lambda: not any(held(server).values()), 30)
+            wait_for(lambda: not any(held(server).values()))
         except AssertionError:
             tally.wrong.append(f"still held when all were gone: {held(server)}")
     return tally

@@ -23,7 +23,7 @@ from sse_bridge import Bridge  # noqa: E402
 from sse_bridge.admission.contract import ListRevocations, target_of  # noqa: E402
 
 LONGEST_SECONDS = 0.01
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Life:

@@ -47,14 +47,14 @@ def _publish(tally: Tally, colour: str, how: str, seed: int) -> int:
         Bridge(redis.url, replay_size=10_000) as bridge,
         bridge.subscribe("a") as stream,
     ):
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         command = ["python", "-m", "tests.faults.killed_publisher", redis.url, colour, how, str(seed)]
         with Process(command) as process:
             assert process.wait(60) == 0, process.output
             killed = int(process.output.split()[-1])
         seen: list[int] = []
         while len(set(seen)) < EVENTS:
-            event = stream.next(timeout=10)
+            event = stream.next(timeout=60)
             if event is None:
                 break
             seen.append(event.data["n"])
@@ -93,20 +93,20 @@ bridge.publish("a", 1, idempotency_key="k")
 def delivered_after_death(scale: Scale) -> Tally:
     tally = Tally()
     with RedisServer() as redis, Bridge(redis.url) as bridge, bridge.subscribe("a") as stream:
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         for number in range(scale.pick(1, 5)):
             with Proxy(redis.port) as network, Process(["python", "-c", _HELD, network.redis_url]) as process:
-                wait_for(lambda: "ready" in process.output, 30)
+                wait_for(lambda: "ready" in process.output)
                 network.hold()
                 process.signal(signal.SIGUSR1)
-                wait_for(lambda: "sent" in process.output, 30)
+                wait_for(lambda: "sent" in process.output)
                 process.kill()
                 bridge.publish("a", 1, idempotency_key="k")
                 before = _appends(redis)
                 network.flow()
                 wait_for(lambda before=before: _appends(redis) > before, what="the dead publisher's bytes to arrive")
             bridge.publish("a", 2)
-            seen = [stream.next(timeout=10) for _ in range(3 if number == 0 else 2)]
+            seen = [stream.next(timeout=60) for _ in range(3 if number == 0 else 2)]
             data = [None if event is None else event.data for event in seen]
             expected = [0, 1, 2] if number == 0 else [0, 2]  # under the same key: the first publisher's event
             tally.faults += 1

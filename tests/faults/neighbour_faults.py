@@ -45,14 +45,14 @@ def wrong_type_of_one(scale: Scale) -> Tally:
             server.command("HSET", Keys(PREFIX, 0).of(channel)[0].decode(), "a", "b")
             here.tally.faults += 1
             sick = here.bridge.subscribe(channel)
-            asick = asyncio.run_coroutine_threadsafe(_asubscribe(here, channel), here.loop).result(10)
+            asick = asyncio.run_coroutine_threadsafe(_asubscribe(here, channel), here.loop).result(60)
             assert not sick.wait_ready(0.2)
             with contextlib.suppress(BackendError):
                 here.bridge.publish(channel, "refused")
             here.flow()
             fresh = max(fresh, here.fresh())
             sick.close()
-            asyncio.run_coroutine_threadsafe(asick.aclose(), here.loop).result(10)  # type: ignore[attr-defined]
+            asyncio.run_coroutine_threadsafe(asick.aclose(), here.loop).result(60)  # type: ignore[attr-defined]
     return judged(here, scale, fresh)
 
 
@@ -70,7 +70,7 @@ def forbidden_channel(scale: Scale) -> Tally:
             here.tally.faults += 1
             with here.bridge.subscribe(f"sick:{number}") as sick:
                 with pytest.raises(BackendError, match="NOPERM"):
-                    sick.wait_ready(30)
+                    sick.wait_ready(60)
                 here.flow()
                 fresh = max(fresh, here.fresh())
     return judged(here, scale, fresh)
@@ -93,8 +93,8 @@ def dead_primary(scale: Scale) -> Tally:
         with Neighbours(url, healthy, publish_timeout_seconds=2) as here:
             fresh = 0.0
             streams = [here.bridge.subscribe(name) for name in sick]
-            others = [asyncio.run_coroutine_threadsafe(_asubscribe(here, name), here.loop).result(10) for name in sick]
-            assert all(stream.wait_ready(10) for stream in streams)
+            others = [asyncio.run_coroutine_threadsafe(_asubscribe(here, name), here.loop).result(60) for name in sick]
+            assert all(stream.wait_ready(60) for stream in streams)
             for number in range(scale.pick(short=2, long=6)):
                 server = cluster.servers[lost]
                 if number % 2:
@@ -110,11 +110,11 @@ def dead_primary(scale: Scale) -> Tally:
                     server.resume()
                 else:
                     server.start()
-                wait_for(lambda: all(stream.wait_ready(1) for stream in streams), 30, what="the primary's own readers")
+                wait_for(lambda: all(stream.wait_ready(1) for stream in streams), what="the primary's own readers")
             for stream in streams:
                 stream.close()
             for other in others:
-                asyncio.run_coroutine_threadsafe(other.aclose(), here.loop).result(10)  # type: ignore[attr-defined]
+                asyncio.run_coroutine_threadsafe(other.aclose(), here.loop).result(60)  # type: ignore[attr-defined]
     return judged(here, scale, fresh)
 
 
@@ -152,7 +152,7 @@ def started_without_a_primary(scale: Scale) -> Tally:
                 late.publish(healthy[0], "behind")
                 return bool(backend._codec.replay_size == 300)
 
-            wait_for(follows, 20, what="the stored retention")
+            wait_for(follows, what="the stored retention")
     tally.notes.append(f"ten events on each channel were read {slowest:.1f} s after the start")
     if slowest > 2 * 3 + late_seconds(scale):  # the readers' process begins, and then the publishers'
         tally.wrong.append(f"a start took {slowest:.1f} s, longer than the deadlines of two publishes")

@@ -47,7 +47,7 @@ class Neighbours:
         self._tasks = [asyncio.run_coroutine_threadsafe(self._aread(channel), self.loop) for channel in self.channels]
         for thread in self._threads[1:]:
             thread.start()
-        wait_for(lambda: len(self._seen) == 2 * len(self.channels), 30, what="all readers to be ready")
+        wait_for(lambda: len(self._seen) == 2 * len(self.channels), what="all readers to be ready")
         self._threads[0].start()
         self.flow()
         return self
@@ -72,16 +72,16 @@ class Neighbours:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stop.set()
-        self._threads[0].join(30)
+        self._threads[0].join(60)
         if kind is None:
             self.flow(0)
             self._judge()
-        asyncio.run_coroutine_threadsafe(self.bridge.aclose(), self.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self.bridge.aclose(), self.loop).result(60)
         self._publisher.close()
         for thread in self._threads[1:]:
-            thread.join(30)
+            thread.join(60)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._loop_thread.join(30)
+        self._loop_thread.join(60)
         self.loop.close()
 
     def _judge(self) -> None:
@@ -110,14 +110,14 @@ class Neighbours:
 
     def _read(self, channel: str) -> None:
         with self.bridge.subscribe(channel) as stream:
-            assert stream.wait_ready(30)
+            assert stream.wait_ready(60)
             self._seen[channel, "threads"] = []
             for event in stream:
                 self._note(channel, "threads", event)
 
     async def _aread(self, channel: str) -> None:
         async with self.bridge.asubscribe(channel) as stream:
-            assert await stream.wait_ready(30)
+            assert await stream.wait_ready(60)
             self._seen[channel, "asyncio"] = []
             async for event in stream:
                 self._note(channel, "asyncio", event)

@@ -36,7 +36,7 @@ def blocked(how: Server, scale: Scale) -> Tally:
         before = settled(site)
         for place in range(count):
             stack.enter_context(silent(site.stream("a", f"&after={ids[place * STEP]}"), 1))
-        wait_for(lambda: site.get("/counts")["readers"] == count + 1, 30, what="the silent readers to be served")
+        wait_for(lambda: site.get("/counts")["readers"] == count + 1, what="the silent readers to be served")
         after = settled(site)
         crowd = stack.enter_context(Crowd(site.stream("a", "&after=earliest"), CROWD))
         crowd.wait(lambda member: member.next == ENTRIES, 60)

@@ -133,9 +133,9 @@ def spooling(scale: Scale) -> Tally:
         for _ in range(scale.pick(short=1, long=15)):
             server.kill()
             stand.tally.faults += 1
-            wait_for(lambda: spool.queued > 500, 30, what="spooled events")
+            wait_for(lambda: spool.queued > 500, what="spooled events")
             server.start()
-            wait_for(lambda: spool.idle, 30, what="the flush")
+            wait_for(lambda: spool.idle, what="the flush")
             stand.flow()
     return all_flushed(stand)
 
@@ -152,9 +152,9 @@ def spooling_unknown_fates(scale: Scale) -> Tally:
         for _ in range(scale.pick(short=1, long=15)):
             server.pause()
             stand.tally.faults += 1
-            wait_for(lambda: spool.queued > 500, 30, what="spooled events")
+            wait_for(lambda: spool.queued > 500, what="spooled events")
             server.resume()
-            wait_for(lambda: spool.idle, 30, what="the flush")
+            wait_for(lambda: spool.idle, what="the flush")
             stand.flow()
     return all_flushed(stand)
 
@@ -178,9 +178,9 @@ def full_spool(scale: Scale) -> Tally:
             dead = spool.dead
             server.kill()
             stand.tally.faults += 1
-            wait_for(lambda: spool.dead > dead + scale.pick(short=20, long=100), 30, what="dead letters")  # noqa: B023
+            wait_for(lambda: spool.dead > dead + scale.pick(short=20, long=100), what="dead letters")  # noqa: B023
             server.start()
-            wait_for(lambda: spool.idle, 30, what="the flush")
+            wait_for(lambda: spool.idle, what="the flush")
             while resent := stand.admin.resend_dead_letters(1000):
                 stand.tally.wrong += [
                     f"{letter}: {result!r}" for letter, result in resent if isinstance(result, Exception)

@@ -73,7 +73,7 @@ def retire(way: Way, scale: Scale) -> Tally:
             crowd.wait(lambda member: member.count > 5, what="the first events")
             told = time.monotonic()
             if way.reloads:
-                wait_for(lambda: _changed(file, crowd), 20, what="the reloader to notice the change")
+                wait_for(lambda: _changed(file, crowd), what="the reloader to notice the change")
             else:
                 _poke(site, lambda: any(member.visits[0].ended for member in crowd.members))
             tally.faults += 1

@@ -37,7 +37,7 @@ class Served:
 
     def get(self, path: str) -> Any:
         """The JSON of a short request."""
-        with HTTPStream(self.server.url + path, seconds=30) as answer:
+        with HTTPStream(self.server.url + path, seconds=60) as answer:
             body = answer.read_all()
             assert answer.status == 200, (answer.status, body)
             return json.loads(body)

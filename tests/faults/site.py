@@ -23,7 +23,7 @@ bridge = Bridge()
 if "WARM_UP" in os.environ:  # a master that has used everything before it forks its workers
     bridge.publish("warm", 0)
     warm = bridge.subscribe("warm", after="earliest")
-    assert warm.next(30) is not None
+    assert warm.next(60) is not None
 
 
 async def authorize(scope: Any, channels: tuple[str, ...]) -> Grant:

@@ -58,7 +58,7 @@ def pass_through(site: Served, crowds: Sequence[Crowd], first: int, count: int, 
         wait_for(lambda due=began + (number - first) / per_second: time.monotonic() >= due)
         site.bridge.publish("a", {"n": number, "at": time.monotonic(), "fill": fill})
     for crowd in crowds:
-        crowd.wait(lambda member: member.next == first + count, 30)
+        crowd.wait(lambda member: member.next == first + count, 60)
     return first + count
 
 
@@ -103,13 +103,13 @@ def held_up(how: Server, scale: Scale) -> Tally:
         ]
         crowds = [stack.enter_context(Crowd(each.stream("a"), OTHERS)) for each in (site, control)]
         for each in crowds:
-            each.wait(lambda member: member.open, 30)
+            each.wait(lambda member: member.open, 60)
         published = pass_through(site, crowds, 0, count // 4, per_second)
         before = memory_of(site.server.process.pid)
         for each in crowds:
             each.latencies()
         stack.enter_context(silent(site.stream("a"), slow))
-        wait_for(lambda: site.get("/counts")["readers"] == slow + OTHERS, 30, what="the silent readers to be served")
+        wait_for(lambda: site.get("/counts")["readers"] == slow + OTHERS, what="the silent readers to be served")
         began = time.monotonic()
         published = pass_through(site, crowds, published, count, per_second)
         together, alone = (percentile(each.latencies(), 0.99) for each in crowds)
@@ -162,18 +162,18 @@ def half_open(scale: Scale) -> Tally:
         lost = stack.enter_context(Crowd(f"{network.url}/events/?channel=a", gone))
         crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
         for each in (lost, crowd):
-            each.wait(lambda member: member.open, 30)
+            each.wait(lambda member: member.open, 60)
         network.hold()
         published = pass_through(site, [crowd], 0, 8 * 2**20 // EVENT_BYTES, 60)
-        wait_for(lambda: site.get("/blocked") >= gone, 30, what="the writes of the half-open streams to wait")
+        wait_for(lambda: site.get("/blocked") >= gone, what="the writes of the half-open streams to wait")
         wait_for(lambda: site.get("/counts")["readers"] <= OTHERS, 60, what="the half-open streams to be given up")
         add_figures(tally, crowd, published)
         # and those that are blocked when the server goes down
         stack.enter_context(silent(site.stream("a", "&after=earliest"), gone))
-        wait_for(lambda: site.get("/blocked") >= gone, 30, what="the writes to the silent readers to wait")
+        wait_for(lambda: site.get("/blocked") >= gone, what="the writes to the silent readers to wait")
         began = time.monotonic()
         site.server.process.signal(signal.SIGTERM)
-        site.server.process.wait(20)
+        site.server.process.wait(60)
         exit_seconds = time.monotonic() - began
         given_up = site.server.output.count("whose client takes nothing")
     tally.notes.append(f"{gone} half open, then {gone} silent: exit after {exit_seconds:.1f} s")

@@ -110,7 +110,7 @@ def flooded(kind: str, scale: Scale) -> Tally:
         redis = stack.enter_context(RedisServer())
         site = stack.enter_context(serving(kind, redis.url, **SETTINGS))
         crowd = stack.enter_context(Crowd(site.stream("a"), OTHERS))
-        crowd.wait(lambda member: member.open, 30)
+        crowd.wait(lambda member: member.open, 60)
         for number in range(20):
             site.bridge.publish(
                 "big", [number, "x" * 50_000]
@@ -140,7 +140,7 @@ def flooded(kind: str, scale: Scale) -> Tally:
                     stop.set()
             outcome.result()
         flooding.close()
-        crowd.wait(lambda member: member.next == published, 30)
+        crowd.wait(lambda member: member.next == published, 60)
         add_figures(tally, crowd, published)
         latencies = crowd.latencies()
         middle, late = percentile(latencies, 0.5), percentile(latencies, 0.99)

@@ -191,7 +191,7 @@ class Site:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "uvicorn is still running"
 
 
@@ -281,7 +281,7 @@ class Stand:
                 reader.start()
                 stack.callback(reader.stop)
             self.publishers.start()
-            wait_for(self.publishers.all_published, 30, what="a first event of every publisher")
+            wait_for(self.publishers.all_published, what="a first event of every publisher")
             self.grow_old()
             self.flow()
         except BaseException:

@@ -38,7 +38,7 @@ def many_windows(scale: Scale) -> Tally:
         for first in range(0, len(channels), PER_STREAM):
             names = "&channel=".join(map(quote, channels[first : first + PER_STREAM]))
             crowd = stack.enter_context(Crowd(site.stream(names), 1))
-            crowd.wait(lambda member: member.open, 30)
+            crowd.wait(lambda member: member.open, 60)
         before = memory_of(site.server.process.pid)
         fill = "x" * DATA_BYTES
         for n in range(EVENTS):
@@ -49,7 +49,7 @@ def many_windows(scale: Scale) -> Tally:
         for crowd in late:
             crowd.wait(lambda member: member.next == EVENTS, 60)
             add_figures(tally, crowd, EVENTS)
-        wait_for(lambda: site.get("/counts")["readers"] == streams + LATE, 30)
+        wait_for(lambda: site.get("/counts")["readers"] == streams + LATE)
         after = memory_of(site.server.process.pid)
     grown = (after - before) / 2**20
     whole = len(channels) * EVENTS * DATA_BYTES / 2**20

@@ -23,7 +23,7 @@ sse = SSEBridge(app)
 if os.environ.get("WARM_UP"):  # a master that has used everything before it forks its workers
     sse.publish("a", "before the fork")
     warm = sse.bridge.subscribe("a", after="earliest")
-    assert warm.next(10) is not None
+    assert warm.next(60) is not None
 loops_made = 0
 responses_closed: list[str] = []
 

@@ -214,7 +214,7 @@ def test_the_log_is_asked_before_204(app: Flask, bridge: Bridge, view: Any) -> N
     thread.start()
     wait_for(lambda: len(bridge.streams) == 1)
     bridge.publish("a", 2)
-    thread.join(10)
+    thread.join(60)
     assert event == [("message", "2")]
     end = bridge.close_channel("a")
     answer = app.test_client().get("/events", headers={"Last-Event-ID": f"{end}".removesuffix("-e") + "-e"})

@@ -112,7 +112,7 @@ def drain(server: Served, clients: list[SSEClient]) -> None:
 def test_sigterm_ends_each_stream_with_a_last_frame(kind: str) -> None:
     with serving(kind, "memory://") as server:
         drain(server, [server.stream("/events/a") for _ in range(5)])
-        code = server.process.wait(15)
+        code = server.process.wait(25)
         assert code == (0 if kind in PRODUCTION else -signal.SIGTERM), server.process.output
 
 
@@ -128,13 +128,13 @@ def test_preloaded_workers_share_nothing_they_must_not(kind: str, redis_url: str
                 client.close()
             return len(clients) == 2
 
-        wait_for(both_workers, 30, what="a stream on each worker")
+        wait_for(both_workers, what="a stream on each worker")
         publishers = {str(server.post(f"/publish/a?first={number}")["pid"]) for number in range(20)}
         assert publishers <= set(clients)
         for client in clients.values():
             assert data(client, 21) == ['"before the fork"', *numbers(*range(20))]
         drain(server, list(clients.values()))
-        assert server.process.wait(15) == 0
+        assert server.process.wait(25) == 0
 
 
 def test_a_hundred_greenlets_share_one_link(private_redis: Callable[..., RedisServer]) -> None:

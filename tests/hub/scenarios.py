@@ -79,19 +79,19 @@ def slow_ticks() -> Iterator[None]:
 def a_waiting_reader_is_woken(url: str) -> None:
     name = channel()
     with slow_ticks(), Bridge(url) as bridge, bridge.subscribe(name) as stream:
-        assert stream.wait_ready(15)
+        assert stream.wait_ready(60)
         seen: list[Event | None] = []
         waiter = started(lambda: seen.append(stream.next(60)))
         wait_for(lambda: not bridge.thread_hub().state.next_read_at())
         bridge.publish(name, 1)
-        waiter.join(15)  # neither the tick nor its own timer comes so early
+        waiter.join(30)  # neither the tick nor its own timer comes so early
         assert [event and event.data for event in seen] == [1]
 
 
 @scenario
 def next_gives_up_after_its_timeout(url: str) -> None:
     with slow_ticks(), Bridge(url) as bridge, bridge.subscribe(channel()) as stream:
-        assert stream.wait_ready(15)
+        assert stream.wait_ready(60)
         began = time.monotonic()
         assert stream.next(0.1) is None
         assert 0.09 <= time.monotonic() - began < 15
@@ -108,7 +108,7 @@ def close_from_another_thread_ends_a_waiting_reader(url: str) -> None:
         assert wait_for(lambda: readers(bridge) == 1)
         stream.close()
         stream.close()
-        waiter.join(5)
+        waiter.join(30)
         assert not waiter.is_alive()
         assert seen == []
         assert readers(bridge) == 0
@@ -122,7 +122,7 @@ def closing_the_bridge_ends_every_reader(url: str) -> None:
     hub, request = bridge.thread_hub(), bridge.subscribe_request("late")
     bridge.close()
     for waiter in waiters:
-        waiter.join(5)
+        waiter.join(30)
     assert not any(waiter.is_alive() for waiter in waiters)
     assert our_threads() == []
     try:
@@ -139,9 +139,9 @@ def nothing_is_left_when_the_last_feed_is_gone(url: str) -> None:
         assert our_threads() == []
         for number in range(2):  # the second reader starts everything again
             with bridge.subscribe(name) as stream:
-                assert stream.wait_ready(5)
+                assert stream.wait_ready(60)
                 bridge.publish(name, number)
-                event = stream.next(5)
+                event = stream.next(60)
                 assert event is not None
                 assert event.data == number
                 assert "sse_bridge-housekeeping" in our_threads()
@@ -155,7 +155,7 @@ def a_reload_finds_the_subscription_of_before(url: str) -> None:
     with Bridge(url, linger_seconds=30) as bridge:
         for _ in range(3):
             with bridge.subscribe(name) as stream:
-                assert stream.wait_ready(5)
+                assert stream.wait_ready(60)
                 feed = bridge.thread_hub().state.feeds[name]
         assert bridge.thread_hub().state.feeds == {name: feed}
 
@@ -175,11 +175,11 @@ def a_failed_read_is_tried_again(url: str) -> None:
 
             bridge.backend.read = failing  # type: ignore[method-assign]
             with bridge.subscribe(name, last=1) as stream:
-                event = stream.next(10)
+                event = stream.next(60)
                 assert event is not None
                 assert event.data == "before"
                 bridge.publish(name, "after")
-                event = stream.next(10)
+                event = stream.next(60)
                 assert event is not None
                 assert event.data == "after"
             assert failures == []
@@ -217,16 +217,16 @@ def readers_come_and_go_while_the_hub_stops_and_starts(url: str) -> None:
             for turn in range(8):
                 name = names[(number + turn) % len(names)]
                 with bridge.subscribe(name) as stream:
-                    assert stream.wait_ready(10), "never ready"
+                    assert stream.wait_ready(60), "never ready"
                     bridge.publish(name, [number, turn])
-                    while (event := stream.next(10)) is not None and event.data != [number, turn]:
+                    while (event := stream.next(60)) is not None and event.data != [number, turn]:
                         continue
                     if event is None:
                         failed.append((number, turn))
 
         visitors = [started(visit, number) for number in range(6)]
         for visitor in visitors:
-            visitor.join(60)
+            visitor.join(30)
         assert failed == []
         assert not any(visitor.is_alive() for visitor in visitors)
         wait_for(lambda: our_threads() == [])
@@ -246,7 +246,7 @@ def one_timer_serves_all_heartbeats(url: str) -> None:
         def beat(body: Any) -> None:
             assert b"stream.open" in next(body)
             beats.append(next(body))
-            seen.wait(10)
+            seen.wait(60)
             body.close()
 
         waiters = [started(beat, body) for body in bodies]
@@ -254,7 +254,7 @@ def one_timer_serves_all_heartbeats(url: str) -> None:
         assert [name for name in our_threads() if "redis" not in name] == ["sse_bridge-housekeeping"]
         seen.set()
         for waiter in waiters:
-            waiter.join(10)
+            waiter.join(30)
         assert len(beats) == 20
         assert all(beat.startswith(b":") for beat in beats)
         assert readers(bridge) == 0
@@ -293,7 +293,7 @@ def a_drain_waits_until_the_last_frame_was_taken(url: str) -> None:
 def a_forked_child_has_a_hub_of_its_own(url: str) -> None:
     name = channel()
     with Bridge(url) as bridge, bridge.subscribe(name) as stream:
-        assert stream.wait_ready(5)
+        assert stream.wait_ready(60)
         hub = bridge.thread_hub()
         with hub.lock:  # as if another thread had held it
             child = os.fork()
@@ -311,7 +311,7 @@ def a_forked_child_has_a_hub_of_its_own(url: str) -> None:
 
 
 def _in_the_child(bridge: Bridge, inherited: Any, name: str) -> None:
-    for use in (lambda: inherited.next(5), inherited.wait_ready):
+    for use in (lambda: inherited.next(60), inherited.wait_ready):
         try:
             use()
         except BridgeClosed:
@@ -319,14 +319,14 @@ def _in_the_child(bridge: Bridge, inherited: Any, name: str) -> None:
         raise AssertionError("the parent's subscription would wait forever here")
     inherited.close()
     with bridge.subscribe(name) as own:
-        assert own.wait_ready(10)
+        assert own.wait_ready(60)
         bridge.publish(name, "child")
         assert _until(own, "child")
     bridge.close()
 
 
 def _until(stream: Any, data: object) -> bool:
-    while (event := stream.next(10)) is not None:
+    while (event := stream.next(60)) is not None:
         if event.data == data:
             return True
     return False

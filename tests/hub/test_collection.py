@@ -41,7 +41,7 @@ def ends(work: Callable[[], object]) -> bool:
     """Whether it comes to its end at all."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     return not thread.is_alive()
 
 
@@ -64,13 +64,13 @@ def test_under_the_hubs_lock_a_subscription_is_left_to_housekeeping() -> None:
 
         bridge.publish("other", 0)
         with bridge.subscribe("news", filter=Where(lambda event: gc.collect() >= 0)) as news:
-            news.wait_ready(10)
+            news.wait_ready(60)
             hub = bridge.thread_hub()
             forgotten(follow)
             assert hub.readers() == 2
             bridge.publish("news", 1)
             got: list[object] = []
-            assert ends(lambda: got.append(news.next(5))), "the pull waits for its own lock"
+            assert ends(lambda: got.append(news.next(60))), "the pull waits for its own lock"
             assert got != [None]
             wait_for(lambda: hub.readers() == 1, what="the forgotten one to leave")
 
@@ -108,12 +108,12 @@ def test_a_publish_in_the_middle_of_a_publish_is_an_error_that_is_told(monkeypat
 @pytest.mark.usefixtures("collects")
 def test_a_publish_in_the_middle_of_a_pass_is_stored_and_seen() -> None:
     with Bridge("memory://", check_seconds=1) as bridge, bridge.subscribe("left") as left:
-        left.wait_ready(10)
+        left.wait_ready(60)
 
         forgotten(lambda: publishing_at_its_end(bridge))
 
         assert ends(lambda: collect_under(bridge.thread_hub().lock))
-        event = left.next(10)
+        event = left.next(60)
         assert event is not None
         assert event.data == 1
 

@@ -40,9 +40,9 @@ def of_names(monkeypatch: pytest.MonkeyPatch, refusals: Refusals) -> None:
 def test_a_reader_whose_housekeeping_thread_got_one_thread_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     of_names(monkeypatch, Refusals(1))
     with Bridge("memory://") as bridge, bridge.subscribe("a") as stream:
-        assert stream.wait_ready(10)
+        assert stream.wait_ready(60)
         bridge.publish("a", 1)
-        event = stream.next(10)
+        event = stream.next(60)
         assert event is not None
 
 
@@ -61,7 +61,7 @@ def test_whoever_keeps_the_error_keeps_no_housekeeping_thread(monkeypatch: pytes
         with pytest.raises(RuntimeError, match="can't start") as kept:
             bridge.subscribe("a")
         with bridge.subscribe("a") as stream:
-            assert stream.wait_ready(10), kept
+            assert stream.wait_ready(60), kept
 
 
 def test_work_for_a_server_without_a_thread_is_done_by_the_caller(

@@ -38,7 +38,7 @@ def test_several_wakes_count_as_one() -> None:
     waiter = waits(waker)
     stays(waiter.is_alive, 0.05)
     waker.wake()
-    waiter.join(5)
+    waiter.join(30)
     assert not waiter.is_alive()
 
 
@@ -47,7 +47,7 @@ def test_a_wait_ends_after_its_time() -> None:
     waker.wait(-1)
     began = time.monotonic()
     waker.wait(0.1)
-    assert 0.1 <= time.monotonic() - began < 5
+    assert 0.1 <= time.monotonic() - began < 30
 
 
 def test_any_number_of_threads_may_wake_at_once() -> None:
@@ -90,7 +90,7 @@ GREENLETS = """
     gevent.sleep(0)
     assert not waiter.dead
     waker.wake()
-    waiter.join(5)
+    waiter.join(30)
     assert waiter.dead
 
     # a wake and the timer at the same moment: the next wait is not cut short by what is left over
@@ -98,7 +98,7 @@ GREENLETS = """
         waiter = gevent.spawn(waker.wait, 0.0)
         gevent.sleep(0)
         waker.wake()
-        waiter.join(5)
+        waiter.join(30)
         waker.wait(0.0)
     began = time.monotonic()
     waker.wait(0.05)
@@ -141,7 +141,7 @@ GREENLETS = """
 
     # and a native thread may wait in a gevent hub of its own
     def in_its_own_hub():
-        waker.wait(30)
+        waker.wait(90)
         return gevent.get_hub()
 
     waiting = gevent.get_hub().threadpool.spawn(in_its_own_hub)
@@ -149,8 +149,8 @@ GREENLETS = """
         gevent.sleep(0.001)
     began = time.monotonic()
     waker.wake()
-    assert waiting.get(timeout=5) is not gevent.get_hub()
-    assert time.monotonic() - began < 5
+    assert waiting.get(timeout=60) is not gevent.get_hub()
+    assert time.monotonic() - began < 45
     print("done")
 """
 

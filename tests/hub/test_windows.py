@@ -185,7 +185,7 @@ async def test_all_hubs_of_a_bridge_share_its_budget() -> None:
         with_loop = bridge.loop_hub()
         assert with_loop.state.windows.budget is bridge.thread_hub().state.windows.budget is bridge.windows
         async with bridge.asubscribe("a") as stream:
-            await stream.wait_ready(10)
+            await stream.wait_ready(60)
             await bridge.apublish("a", "x" * 1000)
-            assert await stream.next(10) is not None
+            assert await stream.next(60) is not None
             await await_for(lambda: used(bridge.windows) > 1000)

@@ -14,7 +14,7 @@ from tests.hub.scenarios import our_threads
 from tests.support.interrupting import Interruption
 from tests.support.wait import wait_for
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class Other:

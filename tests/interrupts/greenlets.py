@@ -19,7 +19,7 @@ from sse_bridge.hub import threads
 from tests.hub.scenarios import our_threads
 from tests.support.wait import wait_for
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 def timed_out(call: Callable[[], object], number: int) -> bool:

@@ -203,7 +203,7 @@ def test_an_interrupted_publish_into_the_spool_is_in_it_or_is_not(spool_max_even
                 assert spool.bytes == sum(letter.size for letter in letters), interruption
                 assert spool.dead - spool.forgotten == len(spool.letters), interruption
         backend.away = False
-        wait_for(lambda: bridge.spool.queued == 0, 20, what="the flush")
+        wait_for(lambda: bridge.spool.queued == 0, what="the flush")
         numbers = [event.data for event in bridge.history("a", limit=10_000)]
         assert numbers == sorted(set(numbers))
-        wait_for(lambda: not our_threads(), 20, what="the flusher to end")
+        wait_for(lambda: not our_threads(), what="the flusher to end")

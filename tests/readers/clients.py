@@ -54,7 +54,7 @@ class HttpxSse(ThreadedReader):
 
     def run(self) -> None:
         last: dict[str, str] = {}
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             while not self.stopped.is_set():
                 try:
                     with httpx_sse.connect_sse(client, "GET", self._url, headers=last) as source:

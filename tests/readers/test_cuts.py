@@ -51,7 +51,7 @@ class Stage:
 
     def ask(self, path: str, **query: Any) -> Any:
         pairs = "".join(f"&{name}={value}" for name, value in query.items())
-        with urllib.request.urlopen(f"{self.server.url}{path}?channel={self.channel}{pairs}", timeout=30) as response:
+        with urllib.request.urlopen(f"{self.server.url}{path}?channel={self.channel}{pairs}", timeout=60) as response:
             return json.load(response)
 
     def publish(self, count: int) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def run(on: Stage, rounds: int) -> None:
     on.wait(lambda reader: reader.done, "the end")
     for reader in on.readers:
         on.log.check(reader)
-    wait_for(lambda: all(_told_to_stop(name, ids) for name, ids in on.asked().items()), 20, what="the last requests")
+    wait_for(lambda: all(_told_to_stop(name, ids) for name, ids in on.asked().items()), what="the last requests")
     asked = on.asked()
     stays(lambda: on.asked() == asked, 1)
     assert [name for name, ids in asked.items() if len([id for id in ids if id.endswith("-e")]) > 1] == []

@@ -147,7 +147,7 @@ def test_a_page_of_another_origin_in_chromium(site: Site, browser: Any, redis_ur
         streams = f"http://localhost:{server.port}/asgi"
         guarded, plain = f"{streams}/token?channel={channel}", f"{streams}/open?channel={channel}&after=earliest"
         browser.get(f"{pages}/page")
-        wait_for(lambda: browser.title == "ready", 20)
+        wait_for(lambda: browser.title == "ready")
         status, text = browser.execute_async_script(FETCH, guarded, token, str(first))
         assert (status, "data: 1" in text) == (200, False), text
         assert browser.execute_async_script(EVENT_SOURCE, plain) == ["message", "1"]
@@ -155,7 +155,7 @@ def test_a_page_of_another_origin_in_chromium(site: Site, browser: Any, redis_ur
         browser.add_cookie({"name": "sse_bridge_token", "value": token, "path": "/"})
         assert browser.execute_async_script(EVENT_SOURCE, f"{guarded}&after=earliest") == ["message", "1"]
         browser.get(f"{strangers}/page")  # 127.0.0.1 is not on the list
-        wait_for(lambda: browser.title == "ready", 20)
+        wait_for(lambda: browser.title == "ready")
         assert browser.execute_async_script(FETCH, guarded, token, str(first))[0] == "failed"
         assert browser.execute_async_script(EVENT_SOURCE, plain) == ["closed", ""]
         browser.get("about:blank")

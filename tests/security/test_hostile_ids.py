@@ -67,7 +67,7 @@ def ask(url: str, *lines: bytes) -> tuple[int, bytes]:
     target = f"{parts.path}?{parts.query}"
     head = [f"GET {target} HTTP/1.1".encode(), f"Host: {parts.netloc}".encode(), b"Accept: text/event-stream", *lines]
     answer = b""
-    with socket.create_connection((parts.hostname, parts.port), timeout=20) as client:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as client:
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # it may answer before it has read everything
             client.sendall(b"\r\n".join(head) + b"\r\n\r\n")
         try:

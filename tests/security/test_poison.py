@@ -59,7 +59,7 @@ class Place:
             self.frames.extend(self._parser.feed(next(self._body)))  # a heartbeat at the latest
             return any(frame.data == data for frame in self.frames)
 
-        wait_for(came, 20, what=f"{data!r}, got {self.frames[-5:]!r}")
+        wait_for(came, what=f"{data!r}, got {self.frames[-5:]!r}")
         return self.frames
 
     def close_body(self) -> None:

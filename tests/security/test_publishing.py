@@ -72,16 +72,16 @@ def test_what_looks_like_a_line_end_survives_every_format(site: Site, channel: s
     with HTTPStream(f"{url}&format=ndjson") as answer:
         lines = b""
         while lines.count(b"\n") < 2:
-            lines += answer.read(10) or b""
+            lines += answer.read(60) or b""
         data = json.loads(lines.split(b"\n")[1])["data"]
         assert (data if kind == "text" else data["text"]) == value
     with HTTPStream(f"{url}&format=text") as answer:
-        text = answer.read(10) or b""
+        text = answer.read(60) or b""
         assert (text.decode() if kind == "text" else json.loads(text)["text"]) == value
     from websockets.sync.client import connect
 
     with connect(url.replace("http:", "ws:")) as socket:
-        messages = [json.loads(socket.recv(timeout=10)) for _ in range(2)]
+        messages = [json.loads(socket.recv(timeout=60)) for _ in range(2)]
         data = messages[1]["data"]
         assert (data if kind == "text" else data["text"]) == value
 
@@ -93,7 +93,7 @@ def test_httpx_sse_reads_the_same(site: Site, channel: str) -> None:
     value = "".join(f"<{character}>" for character in LINE_LIKE)
     site.bridge.publish(channel, Text(value))
     url = site.url((ASGI, "asgi"), f"open?channel={channel}&after=earliest")
-    with httpx.Client(timeout=20) as client, connect_sse(client, "GET", url) as source:
+    with httpx.Client(timeout=60) as client, connect_sse(client, "GET", url) as source:
         for event in source.iter_sse():
             if event.event == "message":
                 assert event.data == value

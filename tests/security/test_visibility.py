@@ -26,7 +26,7 @@ def read_until(answer: HTTPStream, part: bytes) -> bytes:
     decompress = zlib.decompressobj(31).decompress if gzipped else bytes
     body = b""
     for _ in range(200):
-        piece = answer.read(10)
+        piece = answer.read(60)
         assert piece is not None, f"no {part!r} in time, got {body!r}"
         body += decompress(piece)
         if part in body:
@@ -65,10 +65,10 @@ def test_over_http(site: Site, way: Any, channel: str, format: str, coding: str)
         body = b""
         gzipped = zlib.decompressobj(31).decompress if coding == "gzip" else bytes
         while b"replay-done" not in body:
-            body += gzipped(answer.read(10) or b"")
+            body += gzipped(answer.read(60) or b"")
         publish_all(site.bridge, channel, "live")
         while b"live-done" not in body:
-            body += gzipped(answer.read(10) or b"")
+            body += gzipped(answer.read(60) or b"")
         check(body, "live", SEEN)
 
 
@@ -81,7 +81,7 @@ def test_over_websocket(site: Site, channel: str, adapter: str) -> None:
         def until(part: str) -> bytes:
             body = ""
             while part not in body:
-                body += str(socket.recv(timeout=10))
+                body += str(socket.recv(timeout=60))
             return body.encode()
 
         check(until("replay-done"), "replay", {Visibility.USER_FACING})
@@ -94,7 +94,7 @@ def test_over_websocket(site: Site, channel: str, adapter: str) -> None:
 def test_of_a_source(site: Site, way: Any, format: str) -> None:
     with HTTPStream(site.url(way, f"source?format={format}")) as answer:
         assert answer.status == 200
-        body = answer.read_all(20)
+        body = answer.read_all(60)
     check(body, "item", SEEN)
     if format == "json_array":
         assert isinstance(json.loads(body), list)

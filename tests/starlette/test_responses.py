@@ -48,9 +48,9 @@ def held(server: Server) -> tuple[object, object]:
 def test_a_source_in_a_websocket_endpoint(server: Server) -> None:
     options = {"proxy": None} if "proxy" in inspect.signature(connect).parameters else {}  # from websockets 15
     with connect(f"ws://{server.host}:{server.port}/ask?words=one,two", **options) as client:
-        messages = [json.loads(client.recv(20)) for _ in range(4)]
+        messages = [json.loads(client.recv(60)) for _ in range(4)]
         with pytest.raises(ConnectionClosed):
-            client.recv(20)
+            client.recv(60)
     assert [message["type"] for message in messages] == ["stream.open", "token", "token", "stream.end"]
     assert client.close_code == 1000
     wait_for(lambda: held(server) == (0, 0))

@@ -114,7 +114,7 @@ class Paced:
     def sync(self) -> Iterator[int]:
         n = 0
         try:
-            while self.gate.acquire(timeout=20):
+            while self.gate.acquire(timeout=60):
                 yield (n := n + 1)
         finally:
             self.ended.set()
@@ -122,7 +122,7 @@ class Paced:
     async def asynchronous(self) -> AsyncIterator[int]:
         n = 0
         try:
-            while await await_for(lambda: self.gate.acquire(blocking=False), 20):
+            while await await_for(lambda: self.gate.acquire(blocking=False)):
                 yield (n := n + 1)
         finally:
             self.ended.set()

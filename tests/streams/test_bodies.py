@@ -70,7 +70,7 @@ class Body:
         self.side = side
         self.body = body
 
-    def piece(self, seconds: float = 10) -> bytes:
+    def piece(self, seconds: float = 60) -> bytes:
         """The next write; raises StopIteration at the end."""
         if self.side.loop is None:
             return next(self.body)
@@ -328,7 +328,7 @@ def test_closing_gives_everything_back(side: Side) -> None:
     assert len(side.bridge.streams) == 1
     body.close()
     body.close()
-    wait_for(lambda: (side.run(asyncio.sleep(0)) if side.loop else None, side.readers() == 0)[1], 5)
+    wait_for(lambda: (side.run(asyncio.sleep(0)) if side.loop else None, side.readers() == 0)[1])
     assert len(side.bridge.streams) == 0
     assert body.pieces() == []
     assert never_started.pieces() == []
@@ -339,7 +339,7 @@ def test_a_body_that_nobody_closes_is_given_back(side: Side) -> None:
     body.piece()
     assert side.readers() == 1
     body.body = None
-    wait_for(lambda: (side.run(asyncio.sleep(0)) if side.loop else None, side.readers() == 0)[1], 5)
+    wait_for(lambda: (side.run(asyncio.sleep(0)) if side.loop else None, side.readers() == 0)[1])
 
 
 def test_a_body_of_a_closed_bridge_says_come_back(side: Side) -> None:

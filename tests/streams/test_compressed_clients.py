@@ -169,7 +169,7 @@ def test_httpx_sse(redis_url: str, fresh: Site, encodings: str) -> None:
     compression = "gzip" if "gzip" in encodings else "per_connection"
     with (
         site(redis_url, "uvicorn", "tests.apps.asgi_site:app", SSE_BRIDGE_COMPRESSION=compression) as served,
-        httpx.Client(headers={"Accept-Encoding": encodings}, timeout=20) as client,
+        httpx.Client(headers={"Accept-Encoding": encodings}, timeout=60) as client,
         httpx_sse.connect_sse(client, "GET", f"{served.url}/events/?channel={served.channel}") as source,
     ):
         assert source.response.headers["content-encoding"] == encodings.partition(",")[0]

@@ -297,7 +297,7 @@ class Client:
         return self
 
     async def ended(self) -> None:
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(self.task, 60)
         if self.decoder:
             assert gunzip(b"".join(self.pieces)) == self.text
 

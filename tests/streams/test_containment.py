@@ -25,7 +25,7 @@ each = pytest.mark.parametrize("error", ALL.values(), ids=ALL)
 strange = pytest.mark.parametrize("error", STRANGE.values(), ids=STRANGE)
 of_the_process = pytest.mark.parametrize("error", OF_THE_PROCESS.values(), ids=OF_THE_PROCESS)
 TOLD = [("stream.error", '{"message":"the source of this stream failed"}')]
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @each

@@ -166,7 +166,7 @@ def test_close_from_another_thread_while_the_consumer_waits(kind: str, own_threa
     assert stuck.waits.wait(10)
     body.close()
     stuck.go.set()
-    consumer.join(10)
+    consumer.join(60)
     assert not consumer.is_alive()
     assert stuck.closed.wait(10)
     assert got in ([], [b"1\n"])

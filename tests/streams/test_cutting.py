@@ -34,7 +34,7 @@ def body(server: Server, path: str) -> tuple[bytes, str]:
         assert "accept" not in stream.headers.get("vary", "").lower().split(", ")
         parts = b""
         while not stream.ended:
-            parts += stream.read(10) or b""
+            parts += stream.read(60) or b""
         return parts, stream.ended
 
 

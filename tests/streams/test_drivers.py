@@ -71,7 +71,7 @@ async def test_a_timeout_around_a_yield_works_since_one_task_runs_all(bridge: Br
         task = asyncio.current_task()
         yield 1
         assert asyncio.current_task() is task
-        await asyncio.wait_for(asyncio.sleep(0), 5)
+        await asyncio.wait_for(asyncio.sleep(0), 30)
         yield 2
 
     assert b"".join([piece async for piece in async_body(bridge, source)]) == b"1\n2\n"
@@ -92,7 +92,7 @@ async def test_a_source_whose_task_is_cancelled_before_its_first_step_has_failed
         await asyncio.sleep(0)
     for task in others:
         task.cancel()
-    assert b"error" in await asyncio.wait_for(reading, 10)
+    assert b"error" in await asyncio.wait_for(reading, 60)
     assert not steps.threads
 
 
@@ -147,12 +147,12 @@ async def test_more_streams_than_the_default_pool_has_threads(bridge: Bridge) ->
 
     def source() -> Iterator[int]:
         yield 1
-        assert gate.wait(20)
+        assert gate.wait(60)
         yield 2
 
     bodies = [async_body(bridge, source) for _ in range(50)]
     assert [await anext(body) for body in bodies] == [b"1\n"] * 50
-    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 30) == "free"
     gate.set()
     assert [await anext(body) for body in bodies] == [b"2\n"] * 50
     for body in bodies:
@@ -163,20 +163,20 @@ async def test_more_streams_than_the_default_pool_has_threads(bridge: Bridge) ->
 async def test_a_waker_remembers_and_sets_one_timer() -> None:
     waker = LoopWaker(asyncio.get_running_loop())
     waker.wake()
-    await asyncio.wait_for(waker.wait(time.monotonic() + 60), 15)
+    await asyncio.wait_for(waker.wait(time.monotonic() + 60), 30)
     timer = waker._timer
     assert timer is None  # it did not have to wait
     waiting = asyncio.ensure_future(waker.wait(time.monotonic() + 60))
     await astays(lambda: not waiting.done(), 0.05)
     timer = waker._timer
     await asyncio.to_thread(waker.wake_threadsafe)
-    await asyncio.wait_for(waiting, 15)
+    await asyncio.wait_for(waiting, 60)
     waiting = asyncio.ensure_future(waker.wait(time.monotonic() + 61))
     await asyncio.sleep(0)
     assert waker._timer is timer
     waker.wake()
     await waiting
-    await asyncio.wait_for(waker.wait(time.monotonic() + 0.01), 15)  # an earlier time replaces it
+    await asyncio.wait_for(waker.wait(time.monotonic() + 0.01), 30)  # an earlier time replaces it
     waker.disarm()
 
 
@@ -233,7 +233,7 @@ GREENLETS = """
         del started[:], ended[:]
         ticks = 0
         jobs = [gevent.spawn(read, lambda n=n: source(n), options) for n in range(25)]
-        gevent.joinall(jobs, timeout=30, raise_error=True)
+        gevent.joinall(jobs, timeout=60, raise_error=True)
         assert all(job.value == [b"[%d,%d]" % (n, item) for item in range(ITEMS)] for n, job in enumerate(jobs)), name
         assert sorted(ended) == list(range(25)), (name, ended)
         report[name] = ticks
@@ -269,12 +269,12 @@ GREENLETS = """
 
         job = gevent.spawn(consume)
         if source is silent_async or options:
-            with gevent.Timeout(20):
+            with gevent.Timeout(60):
                 while len(beats) < 2:
                     gevent.sleep(0.01)
         else:
             gevent.sleep(0.05)
-        job.kill(timeout=20)
+        job.kill(timeout=60)
         assert job.dead
         if not options:
             assert ended == ["killed"], (source, options, ended)

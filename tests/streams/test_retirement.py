@@ -37,7 +37,7 @@ def uvicorn_thread(app: Any) -> Iterator[tuple[uvicorn.Server, threading.Thread]
         yield server, thread
     finally:
         server.should_exit = server.force_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 def test_should_exit_ends_the_streams_and_the_server_returns() -> None:
@@ -45,14 +45,14 @@ def test_should_exit_ends_the_streams_and_the_server_returns() -> None:
     app = EventStreamApp(bridge, channels=["news"])
     for _ in range(2):  # the same bridge serves the next server in this process
         with uvicorn_thread(app) as (server, thread), SSEClient(f"http://127.0.0.1:{server.config.port}/") as client:
-            assert client.next(10).event == "stream.open"
+            assert client.next(60).event == "stream.open"
             bridge.publish("news", 1)
-            assert client.next(10).data == "1"
+            assert client.next(60).data == "1"
             server.should_exit = True
-            last = client.next(10)
+            last = client.next(60)
             assert (last.event, last.data) == ("stream.close", '{"reason":"drain"}')
             assert last.retry is not None
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
     bridge.close()
 
@@ -69,10 +69,10 @@ def test_a_server_beside_it_goes_on() -> None:
         client.take(1)
         other.take(1)
         going.should_exit = True
-        assert client.next(10).event == "stream.close"
-        thread.join(10)
+        assert client.next(60).event == "stream.close"
+        thread.join(60)
         bridge.publish("news", 1)
-        assert other.next(10).data == "1"
+        assert other.next(60).data == "1"
     bridge.close()
 
 

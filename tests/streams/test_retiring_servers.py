@@ -65,8 +65,8 @@ def test_the_stream_is_told_and_the_next_worker_serves(way: Way, redis_url: str,
         serve(way.kind, way.app, env=env, arguments=arguments, seconds=60) as server,
     ):
         address = f"{server.url}/events/?channel=a"
-        with SSEClient(address, seconds=30) as client:
-            client.take(1, 30)
+        with SSEClient(address, seconds=60) as client:
+            client.take(1, 60)
             bridge.publish("a", 1)
             assert [frame.data for frame in client.take(1)] == ["1"]
             wait_for(lambda: _retires(way, server, file, client), way.seconds, what="the stream to end")

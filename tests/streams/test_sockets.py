@@ -28,7 +28,7 @@ def test_it_writes_what_the_server_would_write(version: tuple[int, int]) -> None
         assert SocketWriter.of(server, 0, list) is None, "before the head is sent"
         server.write(b"first")
         client.recv(65536)
-        client.settimeout(10)
+        client.settimeout(60)
         writer = SocketWriter.of(server, 5, list)
         assert writer is not None
         for data in (b"x", b"data: 1\n\n", b"\r\n" * 40, b"y" * 5000):

@@ -31,7 +31,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def whole(url: str, accept: str = "*/*") -> tuple[bytes, str]:
     with HTTPStream(url, {"Accept": accept, "Connection": "close"}) as stream:
-        return stream.read_all(10), stream.ended
+        return stream.read_all(60), stream.ended
 
 
 def ended(server: Server) -> tuple[list[str], int]:
@@ -64,7 +64,7 @@ def test_a_failure_is_told_or_cuts_the_connection(server: Server) -> None:
         with HTTPStream(f"{server.url}/failing/{colour}?format=text") as stream:
             body = b""
             while len(body) < 10 or (server.kind != "daphne" and not stream.ended):
-                body += stream.read(10) or b""
+                body += stream.read(60) or b""
             assert body.split() == [b"0", b"1", b"2", b"3", b"4"]
             # daphne has no way to cut a response: the client waits for the rest, and is not told that it is whole
             assert stream.ended == ("" if server.kind == "daphne" else "cut"), (colour, server.output)
@@ -80,7 +80,7 @@ def test_a_client_that_leaves_ends_its_source(server: Server) -> None:
     for colour in colours(server.kind):
         with SSEClient(f"{server.url}/endless/{colour}") as client:
             client.take(4)
-        wait_for(lambda colour=colour: f"endless/{colour}" in ended(server)[0], 20, what=f"the end of {colour}")
+        wait_for(lambda colour=colour: f"endless/{colour}" in ended(server)[0], what=f"the end of {colour}")
     wait_for(lambda: ended(server)[1] == 0)
 
 
@@ -91,7 +91,7 @@ def test_a_client_that_leaves_ends_a_silent_source(server: Server) -> None:
         with SSEClient(f"{server.url}/silent/{colour}") as client:
             assert client.take(1)[0].event == "stream.open"
             wait_for(lambda client=client: client.read(1) and client.parser.comments, what="a heartbeat")
-        wait_for(lambda: ended(server)[1] == 0, 20, what=f"the end of the stream of {colour}")
+        wait_for(lambda: ended(server)[1] == 0, what=f"the end of the stream of {colour}")
         if colour == "async":
             wait_for(lambda: "silent/async" in ended(server)[0])
 

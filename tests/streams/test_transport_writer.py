@@ -108,7 +108,7 @@ async def _started(
             pass
 
     connection = connect(app, method)
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 60)
     connection.take()
     return connection
 
@@ -182,7 +182,7 @@ async def test_no_writer_before_the_head(connect: Callable[..., Connection]) -> 
         await receive()
 
     connection = connect(app)
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 60)
     assert TransportWriter.of(connection.cycle.send) is None
     assert connection.take() == b""
 

@@ -75,7 +75,7 @@ async def test_a_source(end: Callable[[Bridge], Any], grant: Callable[[], Any]) 
         async with http:
             await await_for(lambda: http.blocked)
             await end(bridge)
-            await asyncio.wait_for(http.task, 10)
+            await asyncio.wait_for(http.task, 60)
             assert not http.complete
             await await_for(lambda: flood.ended and len(bridge.streams) == 0)
             assert all(not hub.admission.state.members for hub in bridge.hubs())
@@ -112,7 +112,7 @@ async def test_a_websocket(end: Callable[[Bridge], Any], grant: Callable[[], Any
                 await bridge.apublish("a", "x" * 30_000)
             await await_for(lambda: client.blocked)
             await end(bridge)
-            await asyncio.wait_for(client.task, 10)
+            await asyncio.wait_for(client.task, 60)
             assert client.closed is None, "a close would have to wait like all else"
             assert len(bridge.streams) == bridge.loop_hub().readers() == 0
 
@@ -125,7 +125,7 @@ async def test_the_lifetime_of_a_websocket() -> None:
             for _ in range(5):
                 await bridge.apublish("a", "x" * 30_000)
             await await_for(lambda: client.blocked)
-            await asyncio.wait_for(client.task, 10)
+            await asyncio.wait_for(client.task, 60)
 
 
 async def test_a_websocket_whose_bridge_is_closed() -> None:
@@ -137,7 +137,7 @@ async def test_a_websocket_whose_bridge_is_closed() -> None:
             await bridge.apublish("a", "x" * 30_000)
         await await_for(lambda: client.blocked)
         await bridge.aclose()
-        await asyncio.wait_for(client.task, 10)
+        await asyncio.wait_for(client.task, 60)
     assert len(bridge.streams) == 0
 
 

@@ -41,7 +41,7 @@ class Request:
 
     def __init__(self, app: Callable[..., Iterable[bytes]], buffer: int | None = None) -> None:
         self.client, sock = socket.socketpair()
-        self.client.settimeout(10)
+        self.client.settimeout(60)
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         self.response = response_on(sock)
@@ -108,7 +108,7 @@ def ask(bridge: Bridge) -> Iterator[Callable[..., Request]]:
     bridge.close()
     for one in requests:
         one.client.close()
-        one.thread.join(10)
+        one.thread.join(60)
         assert not one.thread.is_alive()
 
 

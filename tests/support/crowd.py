@@ -212,7 +212,7 @@ class Crowd:
         troubles = [member.trouble for member in self.members if member.trouble]
         assert not troubles, f"{len(troubles)} of {len(self.members)} readers gave up: {troubles[:3]}"
 
-    def wait(self, condition: Callable[[Member], object], seconds: float = 30.0, *, what: str = "") -> None:
+    def wait(self, condition: Callable[[Member], object], seconds: float = 60, *, what: str = "") -> None:
         """Waits until it holds for every reader."""
 
         def holds() -> bool:

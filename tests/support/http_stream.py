@@ -43,7 +43,7 @@ class HTTPStream:
         *,
         method: str = "GET",
         body: bytes = b"",
-        seconds: float = 30,
+        seconds: float = 60,
         receive_buffer: int | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -96,7 +96,7 @@ class HTTPStream:
         except OSError:
             return b""
 
-    def read(self, seconds: float = 30) -> bytes | None:
+    def read(self, seconds: float = 60) -> bytes | None:
         """Return the next bytes of the body, b"" once it has ended, None when none came in time."""
         deadline = time.monotonic() + seconds
         while not self.ended:
@@ -138,7 +138,7 @@ class HTTPStream:
                 return body
             self._left = None
 
-    def read_all(self, seconds: float = 30) -> bytes:
+    def read_all(self, seconds: float = 60) -> bytes:
         """The rest of the body; an AssertionError when it has not ended in time."""
         deadline = time.monotonic() + seconds
         body = b""

@@ -166,7 +166,7 @@ class Proxy:
     # Everything below runs in the proxy's own loop.
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _open(self) -> None:
         if self._listener is None:

@@ -44,7 +44,7 @@ class RedisCluster(RedisGroup):
                 bus = _bus_port(node)
                 self.servers[0].command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             for node in self.servers:
-                wait_for(lambda node=node: self._complete(node), 30, what="a complete cluster")  # type: ignore[misc]
+                wait_for(lambda node=node: self._complete(node), what="a complete cluster")  # type: ignore[misc]
         except BaseException:
             self.stop()
             raise
@@ -99,7 +99,7 @@ class RedisSentinel(RedisGroup):
             self.servers.append(first)
             replica = RedisServer(config=[f"replicaof 127.0.0.1 {first.port}", "repl-diskless-sync-delay 0"])
             self.servers.append(replica)
-            wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), 30, what="a replica")
+            wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), what="a replica")
             self.sentinel = RedisServer(
                 config=[
                     f"sentinel monitor {self.name} 127.0.0.1 {first.port} 1",
@@ -129,8 +129,8 @@ class RedisSentinel(RedisGroup):
         """Make Sentinel promote the replica and return the new primary once it takes writes."""
         before = self.primary
         # It refuses until it has asked the replica for its state, once per second.
-        wait_for(lambda: self.sentinel.command("SENTINEL", "FAILOVER", self.name) == b"+OK\r\n", 15, what="a failover")
-        wait_for(lambda: self.primary is not before, 30, what="another primary")
+        wait_for(lambda: self.sentinel.command("SENTINEL", "FAILOVER", self.name) == b"+OK\r\n", what="a failover")
+        wait_for(lambda: self.primary is not before, what="another primary")
         after = self.primary
-        wait_for(lambda: b"role:master" in after.command("INFO", "replication"), 30, what="the promotion")
+        wait_for(lambda: b"role:master" in after.command("INFO", "replication"), what="the promotion")
         return after

@@ -93,7 +93,7 @@ class RedisServer:
             path.write_text("\n".join([f"port {self.port}", *self.config, ""]))
         self._process = Process([binary, str(path), *self.arguments], env=self.env)
         try:
-            wait_for(self._answers, 15, what=f"an answer to PING on port {self.port}")
+            wait_for(self._answers, what=f"an answer to PING on port {self.port}")
         except AssertionError as error:
             output = self._process.output
             self.kill()
@@ -129,7 +129,7 @@ class RedisServer:
 
     def command(self, *words: str | float, password: str | None = None) -> bytes:
         """Send one command and return the raw answer, without a client library between."""
-        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=5)) as connection:
+        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=60)) as connection:
             answer = b""
             for request in ([] if password is None else [["AUTH", password]]) + [list(map(str, words))]:
                 parts = [word.encode() for word in request]

@@ -39,7 +39,7 @@ class SSEClient:
         last_event_id: str = "",
         method: str = "GET",
         body: bytes = b"",
-        seconds: float = 30,
+        seconds: float = 60,
         receive_buffer: int | None = None,
     ) -> None:
         sent = {"Accept": "text/event-stream", **(headers or {})}
@@ -70,7 +70,7 @@ class SSEClient:
         """`""` while it runs, then `"complete"` or `"cut"`."""
         return self.response.ended
 
-    def read(self, seconds: float = 30) -> bool:
+    def read(self, seconds: float = 60) -> bool:
         """Take in what arrives next; False when nothing came in time or the body has ended."""
         data = self.response.read(seconds)
         if not data:
@@ -81,7 +81,7 @@ class SSEClient:
         self.frames += self.parser.feed(data)
         return True
 
-    def next(self, seconds: float = 30) -> Frame | None:
+    def next(self, seconds: float = 60) -> Frame | None:
         """The next frame, None when none came in time or the body has ended."""
         deadline = time.monotonic() + seconds
         while self._given == len(self.frames):
@@ -90,7 +90,7 @@ class SSEClient:
         self._given += 1
         return self.frames[self._given - 1]
 
-    def take(self, count: int, seconds: float = 30) -> list[Frame]:
+    def take(self, count: int, seconds: float = 60) -> list[Frame]:
         """The next `count` frames; an AssertionError when fewer came in time."""
         deadline = time.monotonic() + seconds
         taken: list[Frame] = []
@@ -100,7 +100,7 @@ class SSEClient:
             taken.append(frame)
         return taken
 
-    def rest(self, seconds: float = 30) -> list[Frame]:
+    def rest(self, seconds: float = 60) -> list[Frame]:
         """The frames up to the end of the body; an AssertionError when it has not ended in time."""
         deadline = time.monotonic() + seconds
         while not self.ended:

@@ -55,4 +55,4 @@ class StaleSentinel(socketserver.ThreadingTCPServer):
     def __exit__(self, *error: object) -> None:
         self.shutdown()
         self.server_close()
-        self._thread.join(5)
+        self._thread.join(60)

@@ -18,7 +18,7 @@ def test_a_browser_follows_a_stream_to_its_end(browser) -> None:
         browser.get(server.url)
         wait_for(lambda: browser.title == "5")
         # The body's end makes it reconnect after three seconds; the 204 then closes it for good.
-        wait_for(lambda: browser.find_element("id", "out").text == "state 2", 15)
+        wait_for(lambda: browser.find_element("id", "out").text == "state 2")
 
 
 @needs_chromium

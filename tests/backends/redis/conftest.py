@@ -28,11 +28,14 @@ def admin(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=COLOURS)
 async def make_side(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Callable[..., Side]]:
-    """Makes backends of one colour: `make_side(url, replay_size=…)`; all are closed at the end."""
+    """Makes backends of one colour: `make_side(url, replay_size=…)`; all are closed at the end.
+
+    A publish that must succeed has a minute, not the default's five seconds, in which a busy machine may stand still.
+    """
     sides: list[Side] = []
 
     def make(url: str, **settings: Any) -> Side:
-        settings = {"prefix": prefix, **settings}
+        settings = {"prefix": prefix, "publish_timeout_seconds": 60, **settings}
         sides.append(Side(RedisBackend(Settings(url=url, **settings)), request.param))
         return sides[-1]
 

@@ -69,7 +69,7 @@ class _Observer:
         with self._client.pubsub() as pubsub:
             for channel in ("a", "b", CONTROL):
                 pubsub.subscribe(keys.of(channel)[0])
-                assert pubsub.get_message(timeout=10)
+                assert pubsub.get_message(timeout=60)
             self._appends()
             self._reads()
             for mode, size, seen in (

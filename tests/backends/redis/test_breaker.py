@@ -119,8 +119,7 @@ async def test_only_the_first_waits_for_its_deadline(make_side: Callable[..., Si
         assert isinstance(error, BackendUnavailable), "nothing was sent to a server that is away"
         times.append(seconds)
         await asyncio.sleep(0)
-    assert sorted(times)[len(times) // 2] < 0.2
-    assert max(times) < PROBE_SECONDS + 3
+    assert sorted(times)[len(times) // 2] < 0.7, "half of them did not wait for the deadline of 1.5 s"
     with pytest.raises(BackendUnavailable, match="reading 'a'"):
         await side.page("a")
     network.accept()
@@ -137,12 +136,14 @@ async def test_what_a_black_hole_has_is_uncertain_and_what_comes_later_is_not(
     error, _ = await failed(side, "a", time.monotonic())
     assert isinstance(error, PublishUncertain)
     assert error.unknown_since is not None
+    times: list[float] = []
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
         error, seconds = await failed(side, "a", time.monotonic())
         assert isinstance(error, BackendUnavailable), "a probe asks for a PONG before it sends an event"
-        assert seconds < PROBE_SECONDS + 3
+        times.append(seconds)
         await asyncio.sleep(0)
+    assert sorted(times)[len(times) // 2] < 0.6, "half of them did not wait for the deadline of 1.2 s"
     network.flow()
     await published_again(side, "b", b"back")
     assert datas(await side.page("a"))[0] == b"1"
@@ -155,23 +156,23 @@ async def test_those_that_wait_when_the_first_deadline_comes_wait_no_longer(
     side = make_side(network.redis_url, publish_timeout_seconds=4)
     await append_each(side, [batch(name, b"1") for name in "abcd"])
     network.refuse()
-    first = asyncio.ensure_future(failed(side, "a", time.monotonic()))
-    await astays(lambda: not first.done(), 2.5)
     began = time.monotonic()
+    first = asyncio.ensure_future(failed(side, "a", began))
+    await astays(lambda: not first.done(), 2.5)
     others = await asyncio.gather(*[failed(side, name, began) for name in "bcd"])
-    assert max(seconds for _, seconds in others) < 3.3  # the rest of the first one's time
-    await first
+    _, seconds = await first
+    assert max(each for _, each in others) - seconds < 2, "by their own deadlines they waited 2.5 s longer"
 
 
 async def test_both_colours_share_what_one_of_them_found_out(make_side: Callable[..., Side], network: Proxy) -> None:
-    side = make_side(network.redis_url, publish_timeout_seconds=3)
+    side = make_side(network.redis_url, publish_timeout_seconds=8)
     other = Side(side.backend, next(colour for colour in COLOURS if colour != side.colour))
     await side.publish("a", b"1")
     await other.publish("a", b"2")
     network.refuse()
     await failed(side, "a", time.monotonic())
     _, seconds = await failed(other, "a", time.monotonic())
-    assert seconds < 2.3
+    assert seconds < 7, "the time of a probe is a second"
 
 
 async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
@@ -179,7 +180,7 @@ async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
 ) -> None:
     """Readers go on, and their answers do not make every publish wait for its deadline again."""
     server = private_redis()
-    side = make_side(server.url, publish_timeout_seconds=3)
+    side = make_side(server.url, publish_timeout_seconds=8)
     await side.publish("a", b"1")
     server.command("REPLICAOF", "127.0.0.1", "1")
     waiting = asyncio.ensure_future(failed(side, "a", time.monotonic()))
@@ -188,12 +189,12 @@ async def test_a_server_that_takes_no_writes_is_away_for_those_alone(
         await asyncio.sleep(0)
     error, seconds = await waiting
     assert "READONLY" in str(error)
-    assert seconds > 2.4
+    assert seconds > 6.4
     until = time.monotonic() + 1
     while time.monotonic() < until:  # some of them are probes
         error, seconds = await failed(side, "a", time.monotonic())
         assert "READONLY" in str(error)
-        assert seconds < 2.4
+        assert seconds < 6
         assert datas(await side.page("a")) == [b"1"]
     server.command("REPLICAOF", "NO", "ONE")
     await published_again(side, "b", b"back")

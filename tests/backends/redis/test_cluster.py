@@ -176,7 +176,7 @@ async def test_a_node_that_is_away_delays_its_own_channels_only(make_side: Calla
         assert not waiting.done()
         await asyncio.to_thread(cluster.servers[2].start)
         await waiting
-        await await_for(lambda: all(sink.confirmations(channel) == 2 for channel in there), 30)
+        await await_for(lambda: all(sink.confirmations(channel) == 2 for channel in there))
 
 
 async def test_a_process_that_starts_while_a_primary_is_away_works_on_the_others(

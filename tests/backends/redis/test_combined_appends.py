@@ -69,7 +69,7 @@ async def test_announcements_and_records_are_those_of_lone_appends(side: Side, a
     with admin.pubsub() as pubsub:
         pubsub.subscribe(*[f"{prefix}:0:{{{name}}}" for name in names])
         for _ in names:
-            assert pubsub.get_message(timeout=5)
+            assert pubsub.get_message(timeout=60)
         await side.publish("warm", b"1")
         for turn in range(2):
             appended = await append_each(side, [batch("a", b"1"), batch("b", b"2"), batch("large", b"x" * 20_000)])

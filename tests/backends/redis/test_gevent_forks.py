@@ -11,7 +11,7 @@ FOLLOW = """
     from sse_bridge import Bridge
     bridge = Bridge(sys.argv[1], prefix=sys.argv[2], check_seconds=600, link_timeout_seconds=60)  # nothing finds lost ones
     with bridge.subscribe("a") as stream:
-        assert stream.wait_ready(20)
+        assert stream.wait_ready(60)
         child = os.fork()
         if child == 0:
             while True:
@@ -19,7 +19,7 @@ FOLLOW = """
         try:
             for n in range(100):
                 bridge.publish("a", n)
-                event = stream.next(20)
+                event = stream.next(60)
                 assert event.data == n, event
         finally:
             os.kill(child, signal.SIGKILL)

@@ -103,7 +103,7 @@ async def test_redis_stays_away(make_side: Callable[..., Side], network: Proxy) 
         await side.publish("a", b"1")
     with pytest.raises(BackendUnavailable):
         await side.page("a")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     network.accept()
     assert (await published_again(side, "a", b"2")).last == 1
 
@@ -120,17 +120,20 @@ async def test_an_answer_that_never_comes_is_uncertain(make_side: Callable[..., 
 
 
 async def test_who_waited_in_the_queue_does_not_wait_the_deadline_twice(network: Proxy, prefix: str) -> None:
-    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=3)), "asyncio")
+    side = Side(RedisBackend(Settings(url=network.redis_url, prefix=prefix, publish_timeout_seconds=9)), "asyncio")
     await side.publish("a", b"0")
     network.hold()
-    first = asyncio.ensure_future(side.publish("a", b"1"))
+
+    async def given_up(data: bytes) -> float:
+        with pytest.raises((BackendUnavailable, PublishUncertain)) as told:
+            await side.publish("a", data)
+        assert data == b"2" or isinstance(told.value, PublishUncertain)
+        return time.monotonic()
+
+    first = asyncio.ensure_future(given_up(b"1"))
     await astays(lambda: not first.done(), 0.2)
-    began = time.monotonic()
-    with pytest.raises((BackendUnavailable, PublishUncertain)):
-        await side.publish("a", b"2")
-    assert time.monotonic() - began < 5.3  # the rest of the first one's 3 s, then a third of it; not all of it again
-    with pytest.raises(PublishUncertain):
-        await first
+    second = await given_up(b"2")
+    assert second - await first < 7  # a third of its 9 s after the first one's end; not all of it again
     network.flow()
     await side.close()
 
@@ -164,9 +167,9 @@ async def test_all_keep_the_deadline_of_a_first_use(make_side: Callable[..., Sid
     """One of them looks at the settings while the others wait; they must not do so one after the other."""
     side = make_side(f"redis://127.0.0.1:{free_port()}/0", publish_timeout_seconds=0.5)
     began = time.monotonic()
-    outcomes = await asyncio.gather(*[side.publish("a", b"1") for _ in range(12)], return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 12
-    assert time.monotonic() - began < 4  # 6 s, one after the other
+    outcomes = await asyncio.gather(*[side.publish("a", b"1") for _ in range(80)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendUnavailable] * 80
+    assert time.monotonic() - began < 30  # 40 s, one after the other
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong@", "other:secret@"])
@@ -174,11 +177,11 @@ async def test_a_wrong_password_is_told_at_once(
     make_side: Callable[..., Side], private_redis: Callable[..., RedisServer], login: str
 ) -> None:
     server = private_redis(config=["user default off", "user app on >secret ~* &* +@all"])
-    side = make_side(f"redis://{login}127.0.0.1:{server.port}/0", publish_timeout_seconds=30)
+    side = make_side(f"redis://{login}127.0.0.1:{server.port}/0", publish_timeout_seconds=60)
     began = time.monotonic()
     with pytest.raises(BackendError, match="password"):
         await side.publish("a", b"1")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
     right = make_side(f"redis://app:secret@127.0.0.1:{server.port}/0")
     assert (await right.publish("a", b"1")).last == 1
 

@@ -113,12 +113,12 @@ def test_letters_of_a_clusters_dead_primary_wait_and_those_of_the_others_go(colo
             assert all(numbers(bridge, name) == expected(letters, name) for name in channels if name not in there)
 
             server.resume() if frozen else server.start()
-            wait_for(lambda: b"cluster_state:ok" in server.command("CLUSTER", "INFO"), 30, what="the node to be back")
+            wait_for(lambda: b"cluster_state:ok" in server.command("CLUSTER", "INFO"), what="the node to be back")
 
             def resent() -> bool:
                 outcomes = resend(bridge, colour)
                 assert all(each.letter in waiting for each in outcomes)
                 return not bridge.dead_letters()
 
-            wait_for(resent, 30, what="the letters that waited")
+            wait_for(resent, what="the letters that waited")
             assert all(numbers(bridge, name) == expected(letters, name) for name in channels)

@@ -268,13 +268,13 @@ def test_readers_are_exact_while_a_deploy_changes_it(
     old = Bridge(redis_url, prefix=prefix, replay_size=16)
     new = Bridge(redis_url, prefix=prefix, replay_size=200, retention_change="update")
     with old, new, old.subscribe("a") as before:
-        assert before.wait_ready(10)
+        assert before.wait_ready(60)
         old.publish("a", 0)
         with new.subscribe("a", after="earliest") as after:
             for number in range(1, 100):
                 (old, new)[number % 2].publish("a", number)
             for stream in (before, after):
-                events = [stream.next(10) for _ in range(100)]
+                events = [stream.next(60) for _ in range(100)]
                 assert [event.data for event in events if event] == list(range(100))
         assert len(old.history("a", limit=200)) == 100, "the old process keeps what the new one wants"
 

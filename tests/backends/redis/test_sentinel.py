@@ -39,10 +39,10 @@ async def test_a_failover_is_followed(group: RedisSentinel, make_side: Callable[
 
     await asyncio.to_thread(group.failover)
     # Until the Sentinel has demoted it, the old primary goes on accepting writes, and will throw them away.
-    await await_for(lambda: _demoted(group.servers[0]), 30)
+    await await_for(lambda: _demoted(group.servers[0]))
     second, beside = await append_each(side, [batch("a", b"2"), batch("b", b"1")])
     assert (second.epoch, second.last, beside.last) == (first.epoch, 2, 1)
-    await await_for(lambda: sink.confirmations("a") > 1, 30)
+    await await_for(lambda: sink.confirmations("a") > 1)
     await side.publish("a", b"3")
     await await_for(lambda: sink.data("a")[-1] == b"3")
     assert sink.losses("a") >= 1

@@ -44,11 +44,11 @@ def test_one_waiter_is_woken_for_each_that_is_given_back() -> None:
     threads = [threading.Thread(target=wait) for _ in range(3)]
     for thread in threads:
         thread.start()
-        queued.acquire(timeout=10)
+        queued.acquire(timeout=60)
     del slot
     slots.wake()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert woken == [1] * 3
     assert not slots.waiting
     slots.wake()  # nobody waits

@@ -46,7 +46,7 @@ def group() -> Iterator[Group]:
 
 def follow(replica: RedisServer, primary: RedisServer) -> None:
     replica.command("REPLICAOF", "127.0.0.1", primary.port)
-    wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), 30, what="a replica")
+    wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), what="a replica")
 
 
 def end_connections(server: RedisServer) -> None:

@@ -48,7 +48,7 @@ def tls_port(certificate: Path, private_redis: Callable[..., RedisServer]) -> in
 async def test_who_waits_is_told_of_a_certificate_that_cannot_be_verified(tls_port: int) -> None:
     async with Bridge(f"rediss://localhost:{tls_port}/0") as bridge:
         with pytest.raises(BackendError, match="certificate") as told:
-            await asyncio.wait_for(bridge.asubscribe("a").wait_ready(), 30)
+            await asyncio.wait_for(bridge.asubscribe("a").wait_ready(), 60)
         assert told.value.permanent
 
 

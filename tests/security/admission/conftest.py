@@ -29,20 +29,20 @@ class Site:
     def request(self, channel: str, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
         """A stream, or its refusal."""
         address = f"{self.server.url}/events/?channel={channel}{query}" + ("" if user is None else f"&user={user}")
-        options.setdefault("seconds", 30)  # gunicorn listens before its worker has imported the site
+        options.setdefault("seconds", 60)  # gunicorn listens before its worker has imported the site
         return self._stack.enter_context(SSEClient(address, **options))
 
     def stream(self, channel: str, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
         """A stream that is open."""
         client = self.request(channel, user, query, **options)
         assert client.status == 200, client.response.read_all(5)
-        [frame] = client.take(1, 20)
+        [frame] = client.take(1, 60)
         assert frame.event == "stream.open", frame
         return client
 
     def tokens(self, user: str | None = None, query: str = "", **options: Any) -> SSEClient:
         """A response made of an iterable, or its refusal."""
-        options.setdefault("seconds", 30)
+        options.setdefault("seconds", 60)
         address = f"{self.server.url}/tokens/?x{query}" + ("" if user is None else f"&user={user}")
         return self._stack.enter_context(SSEClient(address, **options))
 
@@ -81,7 +81,7 @@ def sites_on() -> Iterator[Callable[[str], Sites]]:
         yield lambda url: Sites(url, stack)
 
 
-def reason(client: SSEClient, seconds: float = 20) -> str:
+def reason(client: SSEClient, seconds: float = 60) -> str:
     """Why a stream ended: of its last frame."""
     last = client.rest(seconds)[-1]
     assert last.event == "stream.close", last

@@ -35,12 +35,12 @@ class Held:
     async def reason(self) -> str:
         """Why it ended."""
         while True:
-            kind, data = await asyncio.wait_for(self.frame(), 20)
+            kind, data = await asyncio.wait_for(self.frame(), 60)
             if kind == "stream.close":
                 return str(data["reason"])
 
     async def judge(self) -> None:
-        kind, data = await asyncio.wait_for(self.frame(), 20)
+        kind, data = await asyncio.wait_for(self.frame(), 60)
         if kind != "stream.open":
             self.answer = data["reason"]
 

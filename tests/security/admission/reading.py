@@ -59,9 +59,9 @@ class Reading:
     async def next(self) -> bytes:
         """The next piece; empty at the end."""
         if hasattr(self.body, "__anext__"):
-            piece = await asyncio.wait_for(anext(self.body, b""), 20)
+            piece = await asyncio.wait_for(anext(self.body, b""), 60)
         else:
-            piece = await asyncio.wait_for(asyncio.to_thread(next, self.body, b""), 20)
+            piece = await asyncio.wait_for(asyncio.to_thread(next, self.body, b""), 60)
         self.received += piece
         return bytes(piece)
 

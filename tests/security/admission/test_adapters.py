@@ -70,7 +70,7 @@ def test_a_websocket_of_channels(shared: tuple[Site, Bridge]) -> None:
         last: dict[str, Any] = {}
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                last = json.loads(socket.recv(20))
+                last = json.loads(socket.recv(60))
         assert closed.value.rcvd is not None
         return last["data"]["reason"], closed.value.rcvd.code
 
@@ -82,6 +82,6 @@ def test_a_websocket_of_channels(shared: tuple[Site, Bridge]) -> None:
         assert ending(socket) == ("expired", 4401)
     with connect(address + "ada-ws", **direct) as first, connect(address + "ada-ws", **direct) as second:
         assert ending(first) == ("replaced", 4409)
-        assert json.loads(second.recv(20))["type"] == "stream.open"
+        assert json.loads(second.recv(60))["type"] == "stream.open"
         bridge.revoke(user="ada-ws")
         assert ending(second) == ("revoked", 4403)

@@ -19,7 +19,7 @@ def test_the_newest_stream_wins_over_processes(sites: Sites, kinds: tuple[str, s
     first, second = one.stream("a", "ada"), one.stream("a", "ada")
     other = one.stream("a", "bob")
     third = two.stream("a", "ada")
-    frames = first.rest(20)
+    frames = first.rest(60)
     assert [frame.event for frame in frames] == ["stream.close"]
     assert frames[0].data == '{"reason":"replaced"}'
     assert first.last_event_id.endswith(".replaced")
@@ -68,15 +68,13 @@ def test_a_killed_server_gives_its_slots_back(sites: Sites) -> None:
 
     def room(over_limit: str) -> bool:
         client = each[over_limit].request("a", over_limit)
-        frame = client.next(10) if client.status == 200 else None
+        frame = client.next(60) if client.status == 200 else None
         client.close()
         return frame is not None and frame.event == "stream.open"
 
     for over_limit in ("reject", "retry"):
-        wait_for(
-            lambda over_limit=over_limit: room(over_limit), 25, what=f"the slot of the killed server, {over_limit}"
-        )
-        assert 3 < time.monotonic() - began < 20  # by its owner's silence, not at once
+        wait_for(lambda over_limit=over_limit: room(over_limit), what=f"the slot of the killed server, {over_limit}")
+        assert time.monotonic() - began > 3  # by its owner's silence, not at once
     # the end of the dead process's leases is not the end of the stream that took the place of one
     sites.bridge().publish("a", "on")
     assert newest.take(1)[0].data == '"on"'
@@ -91,7 +89,7 @@ def test_a_client_that_leaves_gives_its_slot_back(sites: Sites, kind: str) -> No
 
         def opens() -> bool:
             client = site.request("a", "ada")
-            frame = client.next(10)
+            frame = client.next(60)
             client.close()
             return frame is not None and frame.event == "stream.open"
 
@@ -110,8 +108,8 @@ def test_slots_outlive_the_silence_limit_while_their_process_lives(sites: Sites)
         client.close()
         return client.status == 200
 
-    wait_for(gets_in, 25)
+    wait_for(gets_in)
     wait_for(lambda: two.held() == 0)
     one.server.process.resume()  # … and back, with its stream: it is counted again
-    wait_for(lambda: two.request("a", "ada").status == 429, 20)
+    wait_for(lambda: two.request("a", "ada").status == 429)
     stays(lambda: two.request("a", "ada").status == 429, 0.5)

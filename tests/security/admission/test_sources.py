@@ -61,7 +61,7 @@ async def test_a_running_source_ends_and_a_new_one_is_refused(
         began = time.monotonic()
         await bridge.arevoke(user="ada")
         assert await ada.reason() == "revoked"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10, "it is told at once, not with the next heartbeat, after 15 s"
         await await_for(lambda: mine.ended == 1)
         for each in (bob, nobody):
             seen = len(each.received)
@@ -208,7 +208,7 @@ async def test_a_source_that_is_revoked_on_its_way_in_does_not_stay(make_bridge:
             for _ in range(pause * pause):
                 await asyncio.sleep(0)
             await bridge.arevoke(user=user)
-            assert await asyncio.wait_for(task, 20) == "revoked"
+            assert await asyncio.wait_for(task, 60) == "revoked"
 
 
 async def test_what_waits_behind_a_slow_client_is_not_shown_to_a_revoked_user() -> None:
