@@ -27,9 +27,9 @@ from ..follow.batch import Batch
 from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.continuity import Page
-from .alarms import Alarms
 from .holds import Hold, holds_of, report_progress
 from .resumption import Resumption, find_resumption
+from .schedule import Alarms
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
 from .state import HubState, Read, Reader
 from .tally import Tally

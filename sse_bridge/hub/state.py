@@ -24,7 +24,7 @@ from ..follow.policies import Pace
 from ..follow.subscribe_request import SubscribeRequest
 from ..records.codec import Announcement
 from ..records.continuity import Page, ReadRequest
-from .reads import PositionChecks, ReadQueue
+from .schedule import PositionChecks, ReadQueue
 from .tally import Tally
 from .windows import WindowBudget, Windows
 

@@ -14,8 +14,8 @@ from ..follow.follower import Follower
 from ..follow.subscribe_request import SubscribeRequest
 from ..runtime.locks import refuse_within
 from ..runtime.reports import Report, hold_reports, log_reports, take_reports
-from .alarms import Alarms
 from .holds import Hold, report_progress
+from .schedule import Alarms
 from .shared_readers import AllSharedReaders, Rendering, SharedReaders, Target
 from .state import HubState
 

@@ -40,8 +40,8 @@ from ..runtime.daemon import Daemon
 from ..runtime.locks import new_lock, refuse_within
 from ..runtime.reports import hold_reports, log_reports, take_reports
 from ..runtime.wakers import new_waker
-from .alarms import Alarms
 from .holds import holds_of
+from .schedule import Alarms
 from .shared_readers import AllSharedReaders, SharedReaders
 from .state import HubState, Read, Reader
 from .tally import Tally

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sse_bridge.hub.alarms import Alarms
+from sse_bridge.hub.schedule import Alarms
 
 
 def ticks_until(alarms: Alarms[str], first: float, count: int = 4) -> float | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sse_bridge.hub.reads import PAUSE_SECONDS, READS_AT_ONCE, RETRIES_PER_SECOND, TRIPS_AT_ONCE, ReadQueue
+from sse_bridge.hub.schedule import PAUSE_SECONDS, READS_AT_ONCE, RETRIES_PER_SECOND, TRIPS_AT_ONCE, ReadQueue
 
 
 def test_a_channel_that_fails_waits_alone() -> None:

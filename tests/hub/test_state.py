@@ -12,7 +12,7 @@ from sse_bridge.follow.batch import Step
 from sse_bridge.follow.cursor import NOWHERE
 from sse_bridge.follow.subscribe_request import make_request
 from sse_bridge.hub.holds import report_progress
-from sse_bridge.hub.reads import CHECKS_PER_TICK, READS_AT_ONCE
+from sse_bridge.hub.schedule import CHECKS_PER_TICK, READS_AT_ONCE
 from sse_bridge.hub.state import HubState
 from sse_bridge.records.continuity import Point
 from tests.follow.model import Broker, CheckingReader, announce, settle

@@ -1,17 +1,13 @@
-"""The channels to read next: those with something to read, and quiet ones that must prove their positions; no I/O, no
-clock.
-
-A round trip carries channels of one server, so that a server that does not answer holds up its own channels only; and a
-channel that cannot be read waits by itself, so that its neighbours are read on.
-"""
+"""The schedule of a hub: reads of channels, checks of quiet ones, alarms of readers; no I/O, no clock."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ..follow.feed import Feed
 from ..runtime.chance import CHANCE
@@ -27,7 +23,10 @@ T = TypeVar("T")
 
 
 class ReadQueue:
-    """See the module.
+    """The channels to read next.
+
+    A round trip carries channels of one server, so that a server that does not answer holds up its own channels only;
+    and a channel that cannot be read waits by itself, so that its neighbours are read on.
 
     Args:
         server_of: the server that answers for a channel, if there are several; anything hashable.
@@ -210,3 +209,57 @@ class PositionChecks:
 def _to_check(feed: Feed) -> bool:
     """Whether only a check reads this feed: a confirmed one that is stale is read anyway."""
     return feed.live or not feed.confirmed
+
+
+class Alarms(Generic[T]):
+    """Sleepers in buckets of a second, and one timer for all readers of a hub.
+
+    A reader arms its alarm once. Events move its next heartbeat on, but not the alarm: the alarm fires early, the reader
+    finds nothing due yet and arms the next one. So an event costs nothing here.
+
+    A hub ticks once a second, at any part of it, so `take_due` searches the bucket of the present second, and a sleeper
+    that is due later in that second waits for the next tick.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: defaultdict[int, set[T]] = defaultdict(set)
+        self._when_of: dict[T, float] = {}
+
+    def arm(self, sleeper: T, when: float) -> None:
+        """Wakes `sleeper` at `when` (seconds, monotonic), up to one tick late; its earlier alarm stays."""
+        armed = self._when_of.get(sleeper)
+        if armed is not None and armed <= when:
+            return
+        # First, since a call that is interrupted behind this line wakes for nothing at worst.
+        self._buckets[math.floor(when)].add(sleeper)
+        self._when_of[sleeper] = when
+        if armed is not None and math.floor(armed) != math.floor(when):
+            self._drop(sleeper, armed)
+
+    def disarm(self, sleeper: T) -> None:
+        when = self._when_of.get(sleeper)
+        if when is not None:
+            self._drop(sleeper, when)
+            self._when_of.pop(sleeper, None)
+
+    def take_due(self, now: float) -> list[T]:
+        """Takes out the sleepers whose time has come."""
+        found: list[T] = []
+        present = math.floor(now)
+        for second in sorted(second for second in self._buckets if second < present):
+            found.extend(self._buckets.pop(second))
+        found.extend([each for each in self._buckets.get(present, ()) if self._when_of.get(each, 0.0) <= now])
+        for sleeper in found:
+            when = self._when_of.pop(sleeper, 0.0)  # missing if an exception ended `arm` early
+            self._drop(sleeper, max(when, present))
+        return found
+
+    def __len__(self) -> int:
+        return len(self._when_of)
+
+    def _drop(self, sleeper: T, when: float) -> None:
+        second = math.floor(when)
+        bucket = self._buckets[second]
+        bucket.discard(sleeper)
+        if not bucket:
+            del self._buckets[second]
