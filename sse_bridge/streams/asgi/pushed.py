@@ -107,6 +107,8 @@ class PushedStream:
                     await self._catch_up(reader)
                 if not self._over:
                     await self._listening.woken()
+                if self._stepper.busy:  # by the hub's last write
+                    await self._finished()
             await self._finish()
         except IncompleteStream:
             raise
@@ -163,8 +165,6 @@ class PushedStream:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _finish(self) -> None:
-        if self._stepper.busy:
-            await self._finished()
         if self._script.incomplete is not None:
             if not await cut(self._stepper.send, self._listening.receive):
                 self._script.check_complete()
@@ -294,8 +294,6 @@ class PushedStream:
 
     async def _catch_up(self, reader: LoopReader) -> None:
         """Writes all pending batches, and then joins shared readers or stays alone until the next wake."""
-        if self._stepper.busy:
-            await self._finished()
         while not self._over and reader.shared is None:
             data, self._over = self._script.pull(reader, time.monotonic())
             if data:
@@ -320,20 +318,20 @@ class PushedStream:
 
     async def _write(self, first: bytes, page: bytes = b"") -> bool:
         """Whether a send suspended, so that anything may have happened meanwhile."""
+        piece = self._piece(first, page)
         start, self.start = self.start, None
         waited = start is not None and not self._stepper.step(start)
         if waited:
             await self._finished()
-        suspended = await self._send(self._piece(first, page))
+        if suspended := not self._stepper.step(piece):
+            await self._finished()
         self._suspensions = self._suspensions if suspended else max(0, self._suspensions - 1)
         return waited or suspended
 
-    async def _send(self, message: Message) -> bool:
-        """Sends in this task, while it listens; returns whether the send suspended. Not while another one is pending."""
-        if self._stepper.step(message):
-            return False
-        await self._finished()
-        return True
+    async def _send(self, message: Message) -> None:
+        """Sends in this task, while it listens; not while another send is pending."""
+        if not self._stepper.step(message):
+            await self._finished()
 
     async def _finished(self) -> None:
         """Completes the send that the stepper is busy with, but not for a client that leaves meanwhile."""
