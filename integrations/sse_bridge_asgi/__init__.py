@@ -5,11 +5,11 @@
 serves ``/events/?channel=orders:42`` over SSE and WebSocket, and takes over the streams that views inside offer, so that
 a sync view holds no thread while its client listens.
 
-app         `EventStreamApp` (access: its hooks; websocket: its WebSocket side; lifespan: events of a root app)
+app         `EventStreamApp` and its hooks (websocket: its WebSocket side; lifespan: events of a root app)
 middleware  `SSEBridgeMiddleware` (handoff: the streams that views offer)
 wsgi        a WSGI app on ASGI
 source      an iterable over WebSocket
-threads     the thread of a sync hook
+threads     a thread for each sync hook
 types       type aliases of ASGI and of hooks
 """
 

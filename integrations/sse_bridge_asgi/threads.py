@@ -1,11 +1,14 @@
-"""A thread for sync code that is called over asgiref."""
+"""A thread for sync code that is called over asgiref: a hook, a WSGI app, what a source calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+
+from sse_bridge.streams import awaited, call_async, is_async
 
 
 class OwnThread:
@@ -41,3 +44,14 @@ def own_thread() -> Iterator[None]:
         yield
     finally:
         thread.close()
+
+
+async def call_hook(hook: Callable[..., Any], *args: Any) -> Any:
+    """The result of a sync or async hook.
+
+    Each sync hook gets a thread of its own: by default asgiref runs all of a process on one thread.
+    """
+    if is_async(hook):
+        return await awaited(hook, hook(*args))
+    with own_thread():
+        return await call_async(hook, *args)

@@ -7,7 +7,7 @@ Refusals come before the handshake, with an HTTP status where the server can sen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,15 +26,21 @@ from sse_bridge.streams import (
     serve_session,
 )
 
-from .access import Access, call_hook
+from .threads import call_hook
 from .types import MessageHook, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
 class WebSocketEndpoint:
-    """Serves WebSockets; the arguments are those of `EventStreamApp`."""
+    """Serves WebSockets; the arguments are those of `EventStreamApp`.
 
-    access: Access
+    Attributes:
+        channels: those that the server chooses for a connection; None: the client chooses.
+        grant: the decision on a connection's channels.
+    """
+
+    channels: Callable[[Scope], Awaitable[tuple[str, ...]]] | None
+    grant: Callable[[Scope, tuple[str, ...]], Awaitable[Grant]]
     origins: tuple[str, ...]
     start: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -45,7 +51,7 @@ class WebSocketEndpoint:
         """Serves one connection, from the handshake to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
-        script = WebSocketScript(bridge, time.monotonic(), fixed=self.access.fixed, **self.options)
+        script = WebSocketScript(bridge, time.monotonic(), fixed=self.channels is not None, **self.options)
         try:
             first, grant = await self._admit(bridge, script, scope)
         except SSEBridgeError as error:
@@ -55,7 +61,7 @@ class WebSocketEndpoint:
             bridge,
             script,
             lambda text: send({"type": "websocket.send", "text": text}),
-            authorize=partial(self.access.grant, scope),
+            authorize=partial(self.grant, scope),
             on_cancel=_bound(self.on_cancel, scope),
             on_message=_bound(self.on_message, scope),
         )
@@ -68,15 +74,15 @@ class WebSocketEndpoint:
         check_origin(lower_headers(scope["headers"]), self.origins)
         request = scope_request(scope)
         first = script.first(request)
-        if self.access.fixed:
-            channels = await self.access.channels(scope)
+        if self.channels is not None:
+            channels = await self.channels(scope)
             first = Subscribe(channels, request.last_event_id, request.start, request.last)
             if request.start is None and request.last is None:
                 first = Subscribe(channels, request.last_event_id, **self.start)
         if first is None:
             return None, None
         bridge.subscribe_request(first.channels)  # raises for invalid names before a hook sees them
-        grant = await self.access.grant(scope, first.channels)
+        grant = await self.grant(scope, first.channels)
         script.subscribe_request(first, None, grant)  # checks the rest while a status can still be sent
         return first, grant
 

@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from sse_bridge.errors import NotAuthenticated
-from sse_bridge_asgi.access import call_hook
+from sse_bridge_asgi.threads import call_hook
 from tests.support.wait import await_for
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from ...config import Policy
 from ...errors import InvalidInput
-from ...filters import Filter, for_browsers
+from ...filters import PUBLIC, Filter, for_browsers
 from ...follow.subscribe_request import SubscribeRequest
 from ...records.codec import MAX_ID_BYTES
 from ..lifecycle.bridge_protocol import BridgeProtocol
@@ -84,7 +84,7 @@ class StreamRequest:
             start, last = self.start, self.last
         return bridge.subscribe_request(
             channels, after=self.last_event_id, start=start, last=last,
-            filter=for_browsers(filter), policy=policy, queue_size=queue_size,
+            filter=PUBLIC if filter is None else for_browsers(filter), policy=policy, queue_size=queue_size,
         )  # fmt: skip
 
 
