@@ -18,9 +18,9 @@ from sse_bridge.streams import (
     Refusal,
     StreamRequest,
     StreamResponse,
-    awaited,
     check_format,
     ensure_drain_handler,
+    failure_in_task,
     grant_of,
     is_async,
     lower_headers,
@@ -174,8 +174,12 @@ class Access:
         hook = self._authorize
         if hook is None:
             return grant_of(True)
-        waiting = awaited(hook, hook(scope, channels)) if self._waits else call_hook(hook, scope, channels)
-        return grant_of(await waiting)
+        try:
+            return grant_of(await (hook(scope, channels) if self._waits else call_hook(hook, scope, channels)))
+        except BaseException as error:  # as `awaited` does, without a coroutine more for each stream that opens
+            if (failed := failure_in_task(hook, error)) is None:
+                raise
+            raise failed from error
 
 
 def _names(channels: Any) -> tuple[str, ...]:
