@@ -373,7 +373,7 @@ class Cursor:
         place = self.start.place(page, self.feed.window)
         if place is None:
             return False
-        at = Point(place.point.epoch, place.point.offset, place.point.check)
+        at = point_of(place.point)
         if self._resumed_invalid:
             self._resumed_invalid = False
             self.gap = Gap(INVALID, None, at)

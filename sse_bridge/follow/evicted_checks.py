@@ -24,13 +24,12 @@ class EvictedChecks:
         size: roughly the bytes in memory; 0 while only the entry before the first is known.
     """
 
-    __slots__ = ("_length", "_parts", "end", "size")
+    __slots__ = ("_parts", "end", "size")
 
     def __init__(self, offset: int, check: bytes) -> None:
         """Empty, behind the entry at `offset`, of which only the check is known."""
         self.end = offset
         self._parts = deque([(offset, check, " ")])  # last offset, checks, visibilities
-        self._length = 1
         self.size = 0
 
     def add(self, checks: bytes, visibilities: str) -> None:
@@ -39,21 +38,20 @@ class EvictedChecks:
         _, last_checks, last_visibilities = self._parts[-1]
         if len(last_visibilities) + len(visibilities) <= PART_LENGTH:
             self._parts[-1] = (self.end, last_checks + b" " + checks, last_visibilities + visibilities)
-            self._length += len(visibilities)
             self.size += len(checks) + len(visibilities) + 1
         else:
             self._append((self.end, checks, visibilities))
-        while self._length - len(self._parts[0][2]) >= EVICTED_LENGTH:
-            self._count(-1, self._parts.popleft())
+        while self.end - self._parts[0][0] >= EVICTED_LENGTH:
+            self.size -= _size(self._parts.popleft())
 
     def back_to(self, offset: int) -> bool:
         """Removes the entries behind `offset`, which are in the window again; False if that is too long ago."""
-        if offset <= self.end - self._length:
-            return False
         parts = self._parts
+        if offset <= parts[0][0] - len(parts[0][2]):
+            return False
         while self.end > offset:
             end, checks, visibilities = part = parts.pop()
-            self._count(-1, part)
+            self.size -= _size(part)
             known = max(0, len(visibilities) + offset - end)
             if known:
                 self._append((offset, b" ".join(checks.split(b" ")[:known]), visibilities[:known]))
@@ -77,12 +75,11 @@ class EvictedChecks:
 
     def _append(self, part: tuple[int, bytes, str]) -> None:
         self._parts.append(part)
-        self._count(1, part)
+        self.size += _size(part)
 
-    def _count(self, sign: int, part: tuple[int, bytes, str]) -> None:
-        _, checks, visibilities = part
-        self._length += sign * len(visibilities)
-        self.size += sign * (len(checks) + len(visibilities) + 1 + PART_BYTES)
+
+def _size(part: tuple[int, bytes, str]) -> int:
+    return len(part[1]) + len(part[2]) + 1 + PART_BYTES
 
 
 def visible(filter: Filter | None, codes: list[str]) -> int | None:

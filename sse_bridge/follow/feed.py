@@ -209,20 +209,17 @@ class Feed:
         if self.reading or not (self.confirmed or self._check_due):
             return None
         self._check_due = False
-        request: ReadRequest | None = None
-        if self.stale:
-            self._head_read = True
-            if self.window is not None:
-                head = self.window.head
-                request = ReadRequest(self.channel, head.epoch, head.offset)
-            else:
-                request = self._lowest() or ReadRequest(self.channel, limit=0)
-        elif self._waiting:
+        if not (self.stale or self._waiting):
+            return None
+        self._head_read = self.stale
+        head = None if self.window is None else self.window.head
+        if self.stale and head is not None:
+            request = ReadRequest(self.channel, head.epoch, head.offset)
+        else:
             request = self._lowest()
-        if request is not None:
-            self.reading = True
-            self._reads += 1
-            self._known = 0 if self.window is None else self.window.head.offset
+        self.reading = True
+        self._reads += 1
+        self._known = 0 if head is None else head.offset
         return request
 
     def resolve(self, page: Page) -> list[Waiter]:
@@ -260,22 +257,20 @@ class Feed:
         self.reading = False
         self._head_read = False
 
-    def _lowest(self) -> ReadRequest | None:
+    def _lowest(self) -> ReadRequest:
         """The read that serves most waiters: from the lowest position; every page brings the head besides."""
-        if not self._waiting:
-            return None
         requests = [request for waiter in self._waiting if (request := waiter.request()).limit]
         if not requests:
             return ReadRequest(self.channel, limit=0)
         lowest = min(requests, key=lambda r: (r.epoch is not None, r.offset))
-        return replace(lowest, max_bytes=PAGE_BYTES) if self._shares(lowest, requests) else lowest
-
-    def _shares(self, lowest: ReadRequest, requests: list[ReadRequest]) -> bool:
-        """Whether readers in other places, or the window, can use more of the page than its reader keeps."""
         window = self.window
-        if window is None or (window.grows and lowest.offset + lowest.limit >= window.base.offset):
-            return True
-        return any([request.offset != lowest.offset for request in requests])
+        if (
+            window is None
+            or (window.grows and lowest.offset + lowest.limit >= window.base.offset)
+            or any([request.offset != lowest.offset for request in requests])
+        ):  # the window, or readers in other places, can use more of the page than its reader keeps
+            return replace(lowest, max_bytes=PAGE_BYTES)
+        return lowest
 
     def _take_aside(self) -> list[Announcement]:
         aside, self._aside = self._aside, []

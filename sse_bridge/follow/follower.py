@@ -114,8 +114,7 @@ class Follower:
 
         An id without a part for a channel would make the client begin there anew, and miss entries without a gap.
         """
-        parts = [cursor.part() for cursor in self.cursors]
-        return b"" if b"" in parts else b".".join(parts)
+        return _vector([cursor.part() for cursor in self.cursors]) or b""
 
     def pull(self, cache: BatchCache | None, max_bytes: int) -> Batch | None:
         """The next deliveries; None: none until a feed's version changes.
@@ -222,7 +221,6 @@ class Follower:
         before = [(cursor.serial, cursor.point, cursor.gap) for cursor in self.cursors]
         deliveries: list[Delivery] = []
         parts = [cursor.part() for cursor in self.cursors]
-        compose = _composer(parts)
         share = max_bytes // max(1, sum([cursor.has_more for cursor in self.cursors]))
         overhead = FRAME_OVERHEAD + sum(map(len, parts)) + len(parts)  # each frame holds the whole vector
         runs: list[list[Entry]] = []
@@ -230,7 +228,7 @@ class Follower:
             if cursor.gap is not None:
                 gap = cursor.pass_gap()
                 parts[index] = cursor.part()
-                deliveries.append(Delivery(GAP, cursor.channel, None, gap, compose()))
+                deliveries.append(Delivery(GAP, cursor.channel, None, gap, _vector(parts)))
             runs.append([] if cursor.ended else cursor.take(share, overhead))
         hidden = [0] * len(runs)
         for index, entry in _merged(runs):
@@ -251,12 +249,12 @@ class Follower:
                     assert point is not None
                     parts[i] = id_part(other.key, point, other.ended)
                     hidden[i] = 0
-            deliveries.append(Delivery(ENTRY, cursor.channel, entry, None, compose()))
+            deliveries.append(Delivery(ENTRY, cursor.channel, entry, None, _vector(parts)))
         for index, cursor in enumerate(self.cursors):
             if not cursor.ended and cursor.at_end and cursor.find_place():
                 cursor.ended = True
                 parts[index] = cursor.part()
-                deliveries.append(Delivery(END, cursor.channel, None, None, compose()))
+                deliveries.append(Delivery(END, cursor.channel, None, None, _vector(parts)))
         steps = []
         told = any(delivery.id is not None for delivery in deliveries)
         for index, cursor in enumerate(self.cursors):
@@ -291,10 +289,9 @@ class Follower:
         return Batch(deliveries, steps, cursor.serial != before)
 
 
-def _composer(parts: list[bytes]) -> Callable[[], bytes | None]:
-    if len(parts) == 1:
-        return lambda: parts[0]
-    return lambda: None if b"" in parts else b".".join(parts)
+def _vector(parts: list[bytes]) -> bytes | None:
+    """The id of these channels' parts; None while a channel has no position."""
+    return None if b"" in parts else b".".join(parts)
 
 
 def _merged(runs: list[list[Entry]]) -> list[tuple[int, Entry]]:

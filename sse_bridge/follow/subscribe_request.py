@@ -136,8 +136,6 @@ def _start(start: str | None, last: int | None) -> StartPoint:
         if type(last) is not int or last < 0:
             raise InvalidPosition(f"last= must be a whole number from 0, got {last!r:.100}")
         return StartPoint("last", last) if last else StartPoint("now")
-    if start in (None, "now"):
-        return StartPoint("now")
-    if start == "earliest":
-        return StartPoint("earliest")
-    raise InvalidPosition(f"start= must be 'earliest' or 'now', got {start!r:.100}")
+    if start not in (None, "now", "earliest"):
+        raise InvalidPosition(f"start= must be 'earliest' or 'now', got {start!r:.100}")
+    return StartPoint("earliest" if start == "earliest" else "now")

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -125,6 +126,7 @@ def stored_heads(records: Iterable[bytes]) -> list[list[bytes]]:
     return [head for head in heads if head[0] == b"1"]
 
 
+@dataclass(slots=True, eq=False)
 class Announcement:
     """A live message about a channel: the new entries, or only how far the log has come.
 
@@ -134,12 +136,9 @@ class Announcement:
         entries: the new entries in order; empty if they were too large to travel, and must be read from the log.
     """
 
-    __slots__ = ("entries", "epoch", "top")
-
-    def __init__(self, epoch: bytes | None, top: int, entries: list[Entry]) -> None:
-        self.epoch = epoch
-        self.top = top
-        self.entries = entries
+    epoch: bytes | None
+    top: int
+    entries: list[Entry]
 
 
 def decode_announcement(payload: bytes) -> Announcement:
