@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .admission.contract import Revoke, target_of
+from .admission.admissions import target_of
+from .admission.contract import Revoke
 from .admission.grants import MAX_USER_CHARACTERS
 from .config import Settings
 from .errors import ConfigurationError, InvalidInput

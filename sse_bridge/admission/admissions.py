@@ -15,13 +15,14 @@ ended here, since a stream's end may need the hub's lock.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from .contract import BEAT_SECONDS, Beat, ControlRequest, ListRevocations, TakeLease, targets_of, user_key
+from .contract import BEAT_SECONDS, Beat, ControlRequest, ListRevocations, TakeLease
 
 APART_SECONDS: Final = 10.0
 RELEASES_AT_ONCE: Final = 100  # leases given back in one round trip
@@ -31,6 +32,28 @@ _PAUSES: Final = (0.1, 2.0)  # after a failed request: from … to, doubling
 
 Why = Literal["drain", "replaced", "revoked", "unavailable"]  # reasons to end a running stream from outside
 Refused = Literal["limit", "revoked", "unavailable"]  # reasons why a stream may not open
+
+
+def user_key(user: str) -> str:
+    """The user's hash for keys and messages: 128 bits of BLAKE2b, as hexadecimal digits."""
+    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def target_of(user: str | None, channel: str | None) -> str:
+    """The name of a revocation's target. Injective: the hash has a fixed length and contains no colon."""
+    if user is None:
+        return f"c:{channel}"
+    return f"u:{user_key(user)}" if channel is None else f"b:{user_key(user)}:{channel}"
+
+
+def targets_of(key: str | None, channels: Iterable[str]) -> list[str]:
+    """Every target that covers a stream of these channels, held by the user with this key."""
+    names = list(channels)
+    targets = [f"c:{name}" for name in names]
+    if key is not None:
+        targets.append(f"u:{key}")
+        targets += [f"b:{key}:{name}" for name in names]
+    return targets
 
 
 class Endable(Protocol):

@@ -9,13 +9,11 @@ to `CONTROL`, through `Sink.control_message`. The rules:
 2. `TakeLease` counts, replaces and takes in one step, and is idempotent.
 3. `Revoke` stores and announces in one step; `ListRevocations` returns everything that is in force.
 
-Users are arbitrary text, so only their hash travels. A channel cannot begin with a dot, so `CONTROL` meets none.
+Users are arbitrary text, so only their hash travels, in requests and in the names of targets. A channel cannot begin with a dot, so `CONTROL` meets none.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,7 +27,7 @@ class TakeLease:
     """Asks whether one more stream of this user may begin; the reply is a bool.
 
     Attributes:
-        user: `user_key` of the user.
+        user: `user_key` of the user (see admissions).
         owner: the hub that asks; no dot in it.
         lease: ``<owner>.<anything>``, unique.
         limit: the most leases of the user; 0: take it in any case (an owner that was taken for dead restores its own).
@@ -77,28 +75,6 @@ class ControlBackend(Protocol):
     def control(self, request: ControlRequest) -> Any: ...
 
     async def acontrol(self, request: ControlRequest) -> Any: ...
-
-
-def user_key(user: str) -> str:
-    """The user's hash for keys and messages: 128 bits of BLAKE2b, as hexadecimal digits."""
-    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def target_of(user: str | None, channel: str | None) -> str:
-    """The name of a revocation's target. Injective: the hash has a fixed length and contains no colon."""
-    if user is None:
-        return f"c:{channel}"
-    return f"u:{user_key(user)}" if channel is None else f"b:{user_key(user)}:{channel}"
-
-
-def targets_of(key: str | None, channels: Iterable[str]) -> list[str]:
-    """Every target that covers a stream of these channels, held by the user with this key."""
-    names = list(channels)
-    targets = [f"c:{name}" for name in names]
-    if key is not None:
-        targets.append(f"u:{key}")
-        targets += [f"b:{key}:{name}" for name in names]
-    return targets
 
 
 def replaced_message(lease: str) -> bytes:

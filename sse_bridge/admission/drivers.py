@@ -208,9 +208,9 @@ class LoopAdmissionDriver(_AdmissionDriver):
 
     def work(self) -> None:
         """Lets a task carry out the requests that are due."""
-        if self._task is None and self.state.request_due(time.monotonic()) and not self.loop.is_closed():
-            self._task = self.loop.create_task(self._carry_out())
-            self._task.add_done_callback(self._over)
+        idle = self._task is None or self._task.done()
+        if idle and self.state.request_due(time.monotonic()) and not self.loop.is_closed():
+            self._task = self.loop.create_task(self._work())
 
     def hub_closed(self) -> None:
         """Tells all streams that they are over."""
@@ -222,6 +222,12 @@ class LoopAdmissionDriver(_AdmissionDriver):
             await asyncio.wait({self._task})
         await self._carry_out()
 
+    async def _work(self) -> None:
+        try:
+            await self._carry_out()
+        except Exception:
+            logger.exception("lease and revocation task failed; the next request starts another")
+
     async def _carry_out(self) -> None:
         while (request := self.state.next_request(time.monotonic())) is not None:
             try:
@@ -232,8 +238,3 @@ class LoopAdmissionDriver(_AdmissionDriver):
                     raise
             else:
                 self._done(request, reply)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("lease and revocation task failed; the next request starts another", exc_info=task.exception())

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sse_bridge import Bridge
-from sse_bridge.admission.contract import ListRevocations, target_of
+from sse_bridge.admission.admissions import target_of
+from sse_bridge.admission.contract import ListRevocations
 from tests.faults.registry import Tally
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 
 from sse_bridge import Bridge  # noqa: E402
-from sse_bridge.admission.contract import ListRevocations, target_of  # noqa: E402
+from sse_bridge.admission.admissions import target_of  # noqa: E402
+from sse_bridge.admission.contract import ListRevocations  # noqa: E402
 
 LONGEST_SECONDS = 0.01
 PATIENCE_SECONDS = 60

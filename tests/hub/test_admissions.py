@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sse_bridge.admission.admissions import APART_SECONDS, Admissions, Ends
+from sse_bridge.admission.admissions import APART_SECONDS, Admissions, Ends, target_of
 from sse_bridge.admission.contract import (
     Beat,
     ListRevocations,
@@ -12,7 +12,6 @@ from sse_bridge.admission.contract import (
     TakeLease,
     replaced_message,
     revoked_message,
-    target_of,
 )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sse_bridge.admission.admissions import Refused
-from sse_bridge.admission.contract import Revoke, TakeLease, revoked_message, target_of
+from sse_bridge.admission.admissions import Refused, target_of
+from sse_bridge.admission.contract import Revoke, TakeLease, revoked_message
 from sse_bridge.admission.drivers import ThreadAdmissionDriver
 from sse_bridge.config import Settings
 from sse_bridge.errors import BackendUnavailable, ConfigurationError, SSEBridgeError

@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 
+from sse_bridge.admission.admissions import target_of, user_key
 from sse_bridge.admission.contract import (
     CONTROL,
     Beat,
@@ -24,8 +25,6 @@ from sse_bridge.admission.contract import (
     TakeLease,
     replaced_message,
     revoked_message,
-    target_of,
-    user_key,
 )
 from sse_bridge.backends.base import Append, NewEntry
 from sse_bridge.backends.redis.calls import AppendCall, Call, LettersCall, ReadCall

@@ -10,7 +10,7 @@ import redis
 
 from sse_bridge import Bridge
 from sse_bridge.admission import admissions
-from sse_bridge.admission.contract import BEAT_SECONDS, user_key
+from sse_bridge.admission.contract import BEAT_SECONDS
 from tests.security.admission.holders import hold
 from tests.support.redis_server import RedisServer
 from tests.support.wait import await_for
@@ -127,4 +127,4 @@ async def test_in_memory_the_lost_log_of_a_channel_takes_neither_with_it() -> No
 def leases(server: RedisServer) -> int:
     """How many streams of ada are counted."""
     with redis.Redis.from_url(server.url) as admin:
-        return sum(admin.zcard(key) for key in admin.scan_iter(f"*{{.control}}:*{user_key('ada')}*"))
+        return sum(admin.zcard(key) for key in admin.scan_iter(f"*{{.control}}:*{admissions.user_key('ada')}*"))
