@@ -86,7 +86,7 @@ class ThreadHub:
         self._upstream_lock = threading.RLock()
         self._housekeeping = Daemon(self._housekeep, "sse_bridge-housekeeping")
         self._housekeeping_waker = new_waker()
-        self._admission_busy = False  # a worker runs `guard.work`
+        self._admission_busy = False  # a worker runs `admission.work`
 
     def enter(
         self, request: SubscribeRequest, owner: object = None, stream: Endable | None = None, user: str | None = None
