@@ -106,7 +106,7 @@ def away_for_long(scale: Scale) -> Tally:
             returned = max(returned, first - back)
             waits = [seconds for began, seconds, _, _ in list(views.calls) if opened + 0.5 < began < back]
             longest = max(longest, *waits)
-            if sorted(waits)[len(waits) // 2] > 0.1 + late:
+            if sorted(waits)[len(waits) // 2] > scale.pick(short=10, long=6) / 10:  # the deadline is 2 s
                 tally.wrong.append(f"half of the publishes took {sorted(waits)[len(waits) // 2]:.2f} s or more")
             if len([seconds for seconds in waits if seconds > PROBE_SECONDS / 2]) > len(waits) / 4:
                 tally.wrong.append("more than the probes waited")

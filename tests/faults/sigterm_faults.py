@@ -44,7 +44,7 @@ SERVERS: Final = (
     Server("hypercorn -w 0", "hypercorn", ("-w", "0")),
     Server("hypercorn", "hypercorn"),
 )
-GRACE_SECONDS: Final = 10.0  # the drain's own grace is 2 s, hypercorn's 3; the rest is for a loaded machine
+GRACE_SECONDS: Final = 25.0  # the drain's own grace is 2 s, hypercorn's 3; the rest is for a loaded machine
 SETTINGS: Final = {"replay_size": 100_000, "heartbeat_seconds": 2}
 
 
@@ -141,9 +141,11 @@ def badly_spread(
     if min(early) < 0:
         wrong.append(f"a reader came back {-min(early):.3f} s before it was told to")
     # The end is uniform over the drain, the return over the retry, so no tenth of the time between the first and the last
-    # possible return should get more than a sixth. A busy machine moves some of them: three times a tenth.
+    # possible return should get more than a sixth. A busy machine moves some of them: three times a tenth. One that stood
+    # still bunches them, and then most came back late.
     back = tenths(tries, *back_between(between, ends))
-    if max(back) > max(0.3 * count, most_of(count, 1 / 6)):
+    late = [each for each in early if each > (last - first) / 10_000]
+    if len(late) < count / 4 and max(back) > max(0.3 * count, most_of(count, 1 / 6)):
         wrong.append(f"the reconnects are not spread: {back}")
     return wrong
 

@@ -179,6 +179,7 @@ def half_open(scale: Scale) -> Tally:
     tally.notes.append(f"{gone} half open, then {gone} silent: exit after {exit_seconds:.1f} s")
     if given_up != 2 * gone:
         tally.wrong.append(f"expected {2 * gone} streams to be given up in a write, got {given_up}")
-    if exit_seconds > EXIT_SECONDS + scale.pick(2, 0):  # beside other tests a process ends later
+    # Beside other tests a process ends later; without the drain uvicorn never does.
+    if exit_seconds > EXIT_SECONDS + scale.pick(30, 0):
         tally.wrong.append(f"the server took {exit_seconds:.1f} s to exit")
     return tally

@@ -23,7 +23,7 @@ from tests.support.wait import wait_for
 
 OTHERS: Final = 10
 # A second for the write and one for the close; the rest is for a loaded machine.
-END_SECONDS: Final = 15.0
+END_SECONDS: Final = 45.0
 SETTINGS: Final = {"replay_size": 3000, "heartbeat_seconds": 5, "linger_seconds": 0.2}
 
 

@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
 
 def late_seconds(scale: Scale) -> float:
     """How late a timer may be: the long form proves its bound, the short one, beside other tests, that there is one."""
-    return scale.pick(short=20, long=5) / 10
+    return scale.pick(short=150, long=5) / 10
 
 
 class Publishers:
