@@ -2,8 +2,8 @@
 
 opening          whether a stream may open: one order for all, without I/O, and a runner each for threads and loops
 bodies           the iterators of bytes that servers take, one per colour
-ending           the reasons why a stream is ended, its deadlines and answers (a status, a last frame, a cut, a close code), and the
-                 base of all scripts
+ending           the reasons why a stream is ended, its deadlines and answers (a status, a last frame, a cut, a close
+                 code), and the base of all scripts
 write_timeout    the limit for a write that the client does not take
 registry         the open streams of a bridge, and their drain
 signals          the drain at SIGTERM and SIGINT
