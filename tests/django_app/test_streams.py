@@ -210,7 +210,9 @@ def test_a_grant_widens_what_is_seen(site: Site, channel: str) -> None:
         site.post(f"publish/{channel}:1/?visibility=internal_only", "secret")
         site.post(f"publish/{channel}:1/", "open")
         assert data(staff.take(2)) == ['"secret"', '"open"']
-        assert data(user.take(1)) == ['"open"']
+        # The secret moves the position, of which a heartbeat tells; a busy machine may be as slow as that.
+        seen = next(frame for frame in iter(user.next, None) if frame.event != "stream.position")
+        assert data([seen]) == ['"open"']
 
 
 @without_broker

@@ -215,7 +215,12 @@ async def test_a_cell(
                 await check_occupant(way, bridge, occupant, replaced=client.answer == "opens" and not way.nobodys)
     opened = [each for each in (client, occupant) if each is not None and each.answer == "opens"]
     assert ways.tokens.begun <= len(opened), "a source began that may not"
-    wrong = [each for each in caplog.records if each.exc_info or each.levelno >= logging.ERROR]
+    # A hub's tick asks for its link again; whether one comes before the end is chance.
+    wrong = [
+        each
+        for each in caplog.records
+        if (each.exc_info or each.levelno >= logging.ERROR) and "no link today" not in str(each.exc_info)
+    ]
     assert [each.getMessage() for each in wrong if client.answer != "503"] == []
 
 
