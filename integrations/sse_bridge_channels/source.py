@@ -63,6 +63,8 @@ class SourceWebSocketConsumer(_WebSocketConsumer):
         except SSEBridgeError as error:
             await refuse_websocket(refusal(error, debug=bridge.settings.debug), scope, send)
             return
+        # `check_allowed_origin` has checked the origin before the source was made
         await serve_source(
-            bridge, source, scope, receive, send, origins=None, filter=self.filter, grant=grant, restart=self.restart, connected=True,
+            bridge, source, scope, receive, send, origins="*", filter=self.filter, grant=grant, restart=self.restart,
+            connected=True,
         )  # fmt: skip

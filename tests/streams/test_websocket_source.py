@@ -104,6 +104,15 @@ async def test_items_and_the_end(bridge: Bridge, app: Make, source: Any) -> None
     assert (client.closed, client.accepted) == (1000, ["sse-bridge.v1"])
 
 
+@pytest.mark.parametrize("app", [on_asgi, on_starlette])
+async def test_origins_of_none_let_no_other_page_in(bridge: Bridge, app: Make) -> None:
+    client = WebSocket(app(bridge, list(numbers(3)), origins=None), headers={"Origin": "https://evil.example"})
+    with pytest.raises(TypeError):
+        async with client:
+            await client.ended()
+    assert client.accepted == []
+
+
 @adapters
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_a_failure_is_told_without_its_words(

@@ -140,7 +140,7 @@ async def serve_source(
     receive: Receive,
     send: Send,
     *,
-    origins: str | Iterable[str] | None = (),
+    origins: str | Iterable[str] = (),
     filter: Filter | None = None,
     grant: Grant | None = None,
     restart: bool = True,
@@ -150,7 +150,7 @@ async def serve_source(
     """One connection from its handshake to its end; safe to cancel. The source is closed in any case.
 
     Args:
-        origins: the other ones whose pages may connect, as for `check_origin`; None: the caller has checked it.
+        origins: the other ones whose pages may connect, as for `check_origin`.
         connected: ``websocket.connect`` was received.
         accepted: the application has done the handshake and allowed the connection.
         filter, grant, restart: as for `stream_source`.
@@ -164,7 +164,7 @@ async def serve_source(
             return
         try:
             headers = lower_headers(scope["headers"])
-            if origins is not None and not accepted:
+            if not accepted:
                 check_origin(headers, origins)
             request = StreamRequest.from_http(headers, scope["query_string"].decode("latin-1"))
         except SSEBridgeError as error:
