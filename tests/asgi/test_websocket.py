@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from sse_bridge import Bridge
-from sse_bridge.errors import NotAuthorized
+from sse_bridge.errors import BackendUnavailable, NotAuthorized
 from sse_bridge.streams import Grant
 from sse_bridge_asgi import EventStreamApp
 from tests.asgi.conftest import nothing_left
@@ -320,7 +321,9 @@ async def test_a_connection_that_follows_nothing_is_closed(bridge: Bridge, monke
         assert client.closed == 4408
 
 
-async def test_the_log_cannot_be_read(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_cannot_be_read(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     app = EventStreamApp(bridge, authorize=everybody)
     async with WebSocket(app) as client:
         await ask(client, type="subscribe", channels=["a"])
@@ -328,6 +331,10 @@ async def test_the_log_cannot_be_read(bridge: Bridge, monkeypatch: pytest.Monkey
         monkeypatch.setattr(bridge.backend, "aread", lambda requests: asyncio.Event().wait())
         error = await ask(client, type="subscribe", channels=["b"], after="earliest")
         assert error["data"]["detail"] == {"status": 503, "request": "subscribe"}
+        with monkeypatch.context() as patch:
+            patch.setattr(bridge.loop_hub(), "enter", Mock(side_effect=BackendUnavailable("the broker restarts")))
+            assert await ask(client, type="subscribe", channels=["b"]) == error
+        assert "the broker restarts" in caplog.text, "who operates the server is told the cause"
         await bridge.apublish("a", 1)
         assert (await take(client))["data"] == 1
     async with WebSocket(app, "/?channel=c&after=earliest") as client:

@@ -85,6 +85,7 @@ def opening(stream: Opening, bridge: BridgeProtocol, *, registered: bool = False
         registered: the stream is open, and takes another place on a hub: a WebSocket's channels change.
 
     Raises:
+        BackendUnavailable, BridgeClosed: there is no place for a registered stream, whose answer names the cause in the log.
         ConfigurationError: the broker cannot keep leases.
     """
     if not registered and (refused := no_room(bridge)) is not None:
@@ -92,6 +93,8 @@ def opening(stream: Opening, bridge: BridgeProtocol, *, registered: bool = False
     try:
         place = stream.enter()
     except UNAVAILABLE:
+        if registered:
+            raise
         return "unavailable"
     if not registered:
         bridge.streams.add(stream)  # before the first wait, so that `no_room` counts streams that are opening

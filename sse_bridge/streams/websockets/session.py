@@ -287,10 +287,9 @@ class WebSocketSession:
         try:
             refused = await acarry_out(opening(self, self._bridge, registered=True))
             reader = self._opening
-            if reader is None or refused == "unavailable":
-                raise (None if reader is None else reader.refusal()) or refusal_error("unavailable")
+            assert reader is not None
             if refused is not None:
-                raise refusal_error(refused)
+                raise (reader.refusal() if refused == "unavailable" else None) or refusal_error(refused)
         except BaseException:
             if self._opening is not None:
                 self._opening.close()
