@@ -65,8 +65,11 @@ class Batch:
     @property
     def size(self) -> int:
         """Roughly the bytes in memory of entries that the window does not keep as objects, and of one payload."""
-        entries = [delivery.entry for delivery in self.deliveries if delivery.entry is not None]
-        return sum([4 * len(entry.data) + ENTRY_BYTES for entry in entries])  # data, record, body, part of the payload
+        size = 0
+        for delivery in self.deliveries:  # mostly one, for which two lists and a sum would cost 0.5 µs more
+            if delivery.entry is not None:
+                size += 4 * len(delivery.entry.data) + ENTRY_BYTES  # data, record, body, and its part of the payload
+        return size
 
 
 class BatchCache:
