@@ -126,7 +126,7 @@ class EventStreamApp:
                 access = self._access
                 channels = await access.channels(scope) if access.fixed else request.channels
                 wanted = request.subscribe(bridge, channels, **self._wanted)
-                grant = await access.grant(scope, channels)
+                grant = await access.grant(scope, wanted.channels)
                 return stream_channels(bridge, wanted, request, grant=grant, **self._options)
             refused = method_not_allowed(scope["method"])
         except SSEBridgeError as error:
@@ -174,8 +174,10 @@ class Access:
         hook = self._authorize
         if hook is None:
             return grant_of(True)
+        if not self._waits:
+            return grant_of(await call_hook(hook, scope, channels))
         try:
-            return grant_of(await (hook(scope, channels) if self._waits else call_hook(hook, scope, channels)))
+            return grant_of(await hook(scope, channels))
         except BaseException as error:  # as `awaited` does, without a coroutine more for each stream that opens
             if (failed := failure_in_task(hook, error)) is None:
                 raise

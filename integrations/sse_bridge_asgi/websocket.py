@@ -81,8 +81,8 @@ class WebSocketEndpoint:
                 first = Subscribe(channels, request.last_event_id, **self.start)
         if first is None:
             return None, None
-        bridge.subscribe_request(first.channels)  # raises for invalid names before a hook sees them
-        grant = await self.grant(scope, first.channels)
+        # raises for invalid names before a hook sees them
+        grant = await self.grant(scope, bridge.subscribe_request(first.channels).channels)
         script.subscribe_request(first, None, grant)  # checks the rest while a status can still be sent
         return first, grant
 

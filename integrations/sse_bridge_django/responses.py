@@ -96,9 +96,8 @@ def event_stream(
     options["cors_origins"] = cors.origins
     try:
         if authorize is not None:
-            if names:
-                bridge.subscribe_request(names)  # raises for invalid names before a hook sees them
-            grant = _authorized(authorize, request, names or ())
+            # raises for invalid names before a hook sees them
+            grant = _authorized(authorize, request, bridge.subscribe_request(names).channels if names else ())
         wanted = stream_request(request)
         options["format"] = format
         if names is not None:

@@ -112,8 +112,8 @@ def event_stream(
             raise AsyncContextError(
                 "event_stream() cannot wait for an async authorize hook here; await aevent_stream()"
             )
-        with _authorizing(channels_or_source, channels, options):
-            options["grant"] = grant_of(call_sync(authorize, _this_request(), channels or ()))
+        with _authorizing(channels_or_source, channels, options) as names:
+            options["grant"] = grant_of(call_sync(authorize, _this_request(), names))
     return _respond(channels_or_source, channels, options)
 
 
@@ -125,8 +125,8 @@ async def aevent_stream(
     if (preflight := preflight_response(options)) is not None:
         return preflight
     if authorize is not None:
-        with _authorizing(channels_or_source, channels, options):
-            options["grant"] = grant_of(await call_async(authorize, _this_request(), channels or ()))
+        with _authorizing(channels_or_source, channels, options) as names:
+            options["grant"] = grant_of(await call_async(authorize, _this_request(), names))
     return _respond(channels_or_source, channels, options)
 
 
@@ -190,12 +190,10 @@ def _channels(channels_or_source: Source) -> tuple[str, ...] | None:
 @contextmanager
 def _authorizing(
     channels_or_source: Source, channels: tuple[str, ...] | None, options: StreamOptions
-) -> Iterator[None]:
-    """Around a hook, which sees no invalid names; its refusal closes the source."""
+) -> Iterator[tuple[str, ...]]:
+    """Around a hook, which gets the names of the channels, checked; its refusal closes the source."""
     try:
-        if channels:
-            get_bridge().subscribe_request(channels)
-        yield
+        yield get_bridge().subscribe_request(channels).channels if channels else ()
     except SSEBridgeError as error:
         if channels is None:
             discard(channels_or_source)

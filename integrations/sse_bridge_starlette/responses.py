@@ -143,9 +143,9 @@ class EventStream(_Streaming):
     @override
     async def _response(self, bridge: Bridge, asked: StreamRequest, request: Request) -> StreamResponse:
         wanted = asked.subscribe(bridge, self._channels, **self._wanted)
-        grant = (
-            self._grant if self._authorize is None else grant_of(await _call(self._authorize, request, self._channels))
-        )
+        grant = self._grant
+        if self._authorize is not None:
+            grant = grant_of(await _call(self._authorize, request, wanted.channels))
         return stream_channels(bridge, wanted, asked, grant=grant, **self._options)
 
 

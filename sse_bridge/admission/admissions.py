@@ -68,7 +68,7 @@ class Admitted:
 
     Attributes:
         user: the `user_key` of its user; None: no user.
-        channels: the channels that it follows; none for a source (see source_members).
+        channels: the channels that it follows; none for a source (see members).
         stream: weak, since a stream that its server forgot is ended by its finalizer.
         replaces: the reader of the same connection whose lease it takes over.
         lease: the lease that it holds, or is about to take.

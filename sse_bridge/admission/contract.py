@@ -9,7 +9,8 @@ to `CONTROL`, through `Sink.control_message`. The rules:
 2. `TakeLease` counts, replaces and takes in one step, and is idempotent.
 3. `Revoke` stores and announces in one step; `ListRevocations` returns everything that is in force.
 
-Users are arbitrary text, so only their hash travels, in requests and in the names of targets. A channel cannot begin with a dot, so `CONTROL` meets none.
+Users are arbitrary text, so only their hash travels, in requests and in the names of targets. A channel cannot begin
+with a dot, so `CONTROL` meets none.
 """
 
 from __future__ import annotations

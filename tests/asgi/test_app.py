@@ -66,6 +66,23 @@ async def test_channels_by_name_by_hook_and_both_ends(bridge: Bridge) -> None:
             await client.read_until(b'data: "hello"\n\n')
 
 
+async def test_a_hook_gets_each_channel_once(bridge: Bridge) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def hook(scope: Any, channels: tuple[str, ...]) -> bool:
+        asked.append(channels)
+        return False
+
+    target = "/?channels=" + "b,a," * 1000
+    async with Http(EventStreamApp(bridge, authorize=hook), target) as client:
+        await client.ended()
+    async with WebSocket(EventStreamApp(bridge, authorize=hook), target) as socket:
+        await socket.ended()
+    async with Http(EventStreamApp(bridge, channels=["b", "a", "b"], authorize=hook)) as client:
+        await client.ended()
+    assert asked == [("b", "a")] * 3
+
+
 async def test_ndjson_by_accept_and_by_name(bridge: Bridge) -> None:
     await bridge.apublish("a", {"n": 1}, type="order.paid")
     app = EventStreamApp(bridge, channels="a", start="earliest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -57,3 +58,19 @@ async def test_hooks_of_a_websocket(bridge: Bridge, hook: Any) -> None:
         assert json.loads(await client.take())["data"] == 1, "the connection goes on"
     await nothing_left(bridge)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_request_may_be_closed_while_its_sync_hook_runs(bridge: Bridge) -> None:
+    """As those of a loop that ends with requests under way are: nobody could catch what came out of them."""
+    go_on = threading.Event()
+    app = EventStreamApp(bridge, authorize=lambda scope, channels: go_on.wait(60))
+    client = Http(app, "/?channel=a")
+
+    async def nothing(message: Any = None) -> Any: ...
+
+    request = app(client.scope, nothing, nothing)
+    request.send(None)
+    try:
+        request.close()
+    finally:
+        go_on.set()

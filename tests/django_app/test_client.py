@@ -81,6 +81,7 @@ def test_an_async_hook_on_a_loop_is_refused_and_elsewhere_awaited() -> None:
 
         request = RequestFactory().get("/")
         assert event_stream(request, "a", authorize=authorize).status_code == 200
+        assert event_stream(request, ["a", "a"], authorize=authorize).status_code == 200
         assert event_stream(request, ["a", "b"], authorize=authorize).status_code == 403
 
         async def view():

@@ -150,11 +150,11 @@ async def allow_async(request: Any, channels: tuple[str, ...]) -> bool:
 def test_hooks_of_both_colours_in_views_of_both_colours(app: Flask) -> None:
     @app.get("/sync/<hook>")
     def sync_view(hook: str) -> Response:
-        return event_stream("a", authorize={"sync": allow, "async": allow_async}[hook])
+        return event_stream(["a", "a"], authorize={"sync": allow, "async": allow_async}[hook])
 
     @app.get("/async/<hook>")
     async def async_view(hook: str) -> Response:
-        return await aevent_stream("a", authorize={"sync": allow, "async": allow_async}[hook])
+        return await aevent_stream(["a", "a"], authorize={"sync": allow, "async": allow_async}[hook])
 
     @app.get("/wrong/<hook>")
     async def wrong_view(hook: str) -> Response:
