@@ -77,18 +77,24 @@ async def test_a_client_that_is_turned_away_and_takes_nothing_is_waited_for_a_mo
         await first.leave()
 
 
-async def test_a_slow_client_gets_its_last_frame_within_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", ["drain", "unavailable"])
+async def test_a_slow_client_gets_its_last_frame_within_a_moment(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("lifecycle.ending", "asgi.pushed"):  # longer than a loaded machine is late
         monkeypatch.setattr(f"sse_bridge.streams.{module}.LAST_WRITE_SECONDS", 20.0)
     bridge = Bridge("memory://")
     client = await Client(bridge, "a").opened()
     client.room.clear()
     await bridge.apublish("a", 1)
-    await await_for(lambda: client.blocked)
-    bridge.streams.begin_drain(0.0)
+    (stream,) = bridge.streams._streams
+    await await_for(lambda: stream._stepper._waiter is not None, what="the request's task to wait in the hub's write")
+    if why == "drain":
+        bridge.streams.begin_drain(0.0)
+    else:
+        await bridge.aclose()
     asyncio.get_running_loop().call_later(0.2, client.room.set)
     await asyncio.wait_for(client.task, 60)
     assert client.events == ["stream.open", "message", "stream.close"]
+    assert client.frames[-1].data == f'{{"reason":"{why}"}}'
 
 
 @pytest.mark.parametrize("drained", [False, True], ids=["a new life", "a drain"])

@@ -107,8 +107,6 @@ class PushedStream:
                     await self._catch_up(reader)
                 if not self._over:
                     await self._listening.woken()
-                if self._stepper.busy:  # by the hub's last write
-                    await self._finished()
             await self._finish()
         except IncompleteStream:
             raise
@@ -165,6 +163,8 @@ class PushedStream:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _finish(self) -> None:
+        if self._stepper.busy:
+            await self._finished()
         if self._script.incomplete is not None:
             if not await cut(self._stepper.send, self._listening.receive):
                 self._script.check_complete()
@@ -294,6 +294,8 @@ class PushedStream:
 
     async def _catch_up(self, reader: LoopReader) -> None:
         """Writes all pending batches, and then joins shared readers or stays alone until the next wake."""
+        if self._stepper.busy:  # by the hub's last write; behind it the client is told of a hub that closed meanwhile
+            await self._finished()
         while not self._over and reader.shared is None:
             data, self._over = self._script.pull(reader, time.monotonic())
             if data:
