@@ -89,10 +89,12 @@ class Turn:
     A caller interrupted between these lines drops the token, whose finalizer gives the turn back.
     """
 
-    __slots__ = ("__weakref__", "free")
+    __slots__ = ("__weakref__", "_here", "free")
 
     def __init__(self) -> None:
-        self.free: deque[object] = deque([_Token(self)])  # the token, while no caller has the turn
+        # kept here, since the garbage collector clears a weak reference that is found in a cycle with its token
+        self._here = weakref.ref(self)
+        self.free: deque[object] = deque([_Token(self._here)])  # the token, while no caller has the turn
 
     def take(self) -> object | None:
         """The turn's token; None: another caller has it."""
@@ -102,10 +104,13 @@ class Turn:
             return None
 
 
-class _Token(weakref.ref[Turn]):
-    __slots__ = ()
+class _Token:
+    __slots__ = ("_turn",)
+
+    def __init__(self, turn: weakref.ref[Turn]) -> None:
+        self._turn = turn
 
     def __del__(self) -> None:
-        turn = self()
+        turn = self._turn()
         if turn is not None:
-            turn.free.append(_Token(turn))
+            turn.free.append(_Token(self._turn))

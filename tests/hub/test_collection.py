@@ -162,6 +162,13 @@ def test_a_turn_is_one_callers_and_comes_back_when_it_is_dropped() -> None:
     turn = turns.take()
     assert turn is not None
     assert turns.take() is None
+    cycle: list[object] = [turn]  # as an exception is in, which a variable of its own traceback holds
+    cycle.append(cycle)
+    del turn, cycle
+    gc.collect()
+    turn = turns.take()
+    assert turn is not None
+    assert turns.take() is None
     known = weakref.ref(turns)
     del turns, turn
     assert known() is None
