@@ -71,7 +71,7 @@ def soft_time_limits(scale: Scale) -> Tally:
 def alarms(scale: Scale) -> Tally:
     tally = Tally()
     with RedisServer() as redis:
-        for url in ("memory://", redis.url):
+        for url in ("memory://", redis.url, f"{redis.url.removesuffix('0')}1"):  # a number is sent for a database
             command = ["python", "-m", "tests.faults.alarmed", url, str(scale.pick(1, 12)), "7"]
             with Process(command) as process:
                 if process.wait(60) != 0:

@@ -52,7 +52,8 @@ def new_connection(library: Any, target: Target, address: Address, timeout: floa
     """A connection of redis-py 5 to 8, not yet connected; `library` is ``redis`` or ``redis.asyncio``."""
     options = {
         **(target.sentinel_options if sentinel else target.options),
-        "db": 0 if sentinel else target.database,
+        # Text: hiredis ends the process when a signal handler raises while it makes text of a number (hiredis 3.5).
+        "db": 0 if sentinel or not target.database else str(target.database),
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, CONNECT_SECONDS),
         **_DRIVER,

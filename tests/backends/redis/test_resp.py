@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sse_bridge import Bridge
 from sse_bridge.backends.redis import resp
 from sse_bridge.backends.redis.resp import ProtocolError, PurePythonReader, ReplyError, new_reader, pack, pack_python
 
@@ -80,6 +81,28 @@ def test_commands_are_packed_alike(words: list[bytes | str | int]) -> None:
     reader = new_reader()
     reader.feed(packed)
     assert reader.gets() == [word if isinstance(word, bytes) else str(word).encode() for word in words]
+
+
+def test_hiredis_makes_no_text_of_numbers(monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str) -> None:
+    """hiredis 3.5 ends the process when a signal handler raises meanwhile, as Celery's soft time limits do."""
+    hiredis = pytest.importorskip("hiredis")
+    pack_command, words = hiredis.pack_command, []
+
+    def spy(command: tuple[Any, ...]) -> bytes:
+        words.extend(command)
+        packed: bytes = pack_command(command)
+        return packed
+
+    monkeypatch.setattr(hiredis, "pack_command", spy)
+    with Bridge(f"{redis_url.rpartition('/')[0]}/1", prefix=prefix, max_streams_per_user=1) as bridge:
+        with bridge.subscribe("a", after="earliest") as stream:
+            bridge.publish_many([("a", 1), ("b", 2)])
+            assert stream.next(60) is not None
+        bridge.revoke(user="ada")
+        bridge.close_channel("a")
+        assert bridge.history("a")
+    assert {"SELECT", b"SELECT"} & {word for word in words if isinstance(word, (str, bytes))}
+    assert [word for word in words if not isinstance(word, (str, bytes))] == []
 
 
 async def test_the_backend_works_without_hiredis(monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str) -> None:
